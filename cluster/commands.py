@@ -1,0 +1,1 @@
+"""The cluster's commands, for the front door to compose."""

@@ -1,0 +1,57 @@
+"""The settings: one typed object, read from `ONESHEET_…` once at the edge and passed down."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, HttpUrl, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cluster.errors import ClusterError
+
+
+class Settings(BaseSettings):
+    """What differs between a laptop and a cluster: addresses and limits.
+
+    Credentials are never settings of ours: object storage is reached the way AWS users expect
+    (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_S3`, `AWS_REGION`, an instance's role).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ONESHEET_", frozen=True)
+
+    store: str = Field("onesheet-data", description="Object storage: s3://bucket/prefix, or a folder.")
+    ray_address: str | None = Field(
+        None,
+        description="A running Ray cluster (host:port, or auto); without it, each command starts Ray locally.",
+    )
+    contact: str | None = Field(
+        None,
+        description="An e-mail address or URL for the user agent; required to crawl a site that is not loopback.",
+    )
+    rehearsal: HttpUrl | None = Field(
+        None, description="A rehearsal site: every request of the crawl goes to it instead of to the real hosts."
+    )
+    page_url: str = Field(
+        "https://www.imdb.com/title/{imdb_id}/",
+        description="The title page of a title, for titles without a poster URL.",
+    )
+    request_timeout_s: float = Field(30, gt=0, description="Seconds until a request of the crawl is given up.")
+    max_poster_bytes: int = Field(20_000_000, gt=0, description="A larger response is rejected.")
+    max_poster_pixels: int = Field(50_000_000, gt=0, description="An image of more pixels is never decoded.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "WARNING", description="DEBUG adds the traceback to an error's sentence."
+    )
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; keyword arguments that are not None win.
+
+    Raises ClusterError that names the variable and the bad value.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"ONESHEET_{first['loc'][0]}".upper()
+        raise ClusterError(f"{name}={first['input']!r} is not valid: {first['msg']}") from error

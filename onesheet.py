@@ -1,0 +1,44 @@
+"""The front door: composes the floors' commands into one command, `onesheet`, and holds no logic."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import typer
+
+from cluster.console import console
+from cluster.errors import OnesheetError
+from cluster.settings import load_settings
+
+log = logging.getLogger("onesheet")
+
+app = typer.Typer(
+    name="onesheet",
+    help="Harvest movie posters into object storage, learn their genres on a Ray cluster, serve the winner.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run a command; an error that a user can act on becomes one line and exit code 1."""
+    try:
+        logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
+        app()
+    except OnesheetError as error:
+        log.debug("the error's traceback", exc_info=True)
+        console.print(f"[bold red]onesheet:[/] {error}", markup=True)
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error)}))  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

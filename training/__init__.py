@@ -1,0 +1,1 @@
+"""Floor 3: from stored posters to a versioned model bundle in the registry."""
