@@ -32,7 +32,9 @@ def open_store(url: str) -> Store:
     if parts.scheme == "file":
         return FolderStore(Path(parts.path))
     if "://" in url:
-        raise StoreError(f"store {url!r}: unknown scheme {parts.scheme!r}; use s3://bucket/prefix or a folder")
+        raise StoreError(
+            f"store {url!r}: unknown scheme {parts.scheme!r}; use s3://bucket/prefix or a folder"
+        )
     return FolderStore(Path(url))
 
 
@@ -43,7 +45,12 @@ class Store(ABC):
 
     @abstractmethod
     def put(
-        self, key: str, data: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        if_absent: bool = False,
     ) -> None:
         """Write an object whole, replacing what is there.
 
@@ -100,7 +107,12 @@ class FolderStore(Store):
         return self.root / _checked(key)
 
     def put(
-        self, key: str, data: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        if_absent: bool = False,
     ) -> None:
         path = self._path(key)
         # A name that list() never shows, in the same folder so that the rename is atomic.
@@ -204,7 +216,12 @@ class S3Store(Store):
         return f"{self.prefix}/{_checked(key)}" if self.prefix else _checked(key)
 
     def put(
-        self, key: str, data: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        if_absent: bool = False,
     ) -> None:
         condition = {}
         if if_absent:
@@ -238,7 +255,9 @@ class S3Store(Store):
 
     def list(self, prefix: str = "") -> Iterator[str]:
         root = f"{self.prefix}/" if self.prefix else ""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=root + prefix
+        )
         with self._explained(prefix):
             for page in pages:
                 for entry in page.get("Contents", []):
@@ -275,7 +294,9 @@ class S3Store(Store):
         except ClientError as error:
             code = error.response["Error"].get("Code", "")
             if code == "NoSuchBucket":
-                raise StoreError(f"{where}: no bucket {self.bucket!r}; create it or correct the store") from error
+                raise StoreError(
+                    f"{where}: no bucket {self.bucket!r}; create it or correct the store"
+                ) from error
             if code in ("NoSuchKey", "404", "NotFound"):
                 raise KeyNotFoundError(f"{self.url_of(key)} does not exist") from error
             if _status(error) == 412:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from crawler.titles import Title, clean_genres, imdb_id
 from cluster.errors import CrawlerError
+from crawler.titles import Title, clean_genres, imdb_id
 
 _YEAR_IN_TITLE = re.compile(r"^(?P<title>.*\S)\s*\((?P<year>(?:18|19|20)\d\d)\)$")
 _Row = dict[str, str]

@@ -1,0 +1,19 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real posters, catalogues and weights (ONESHEET_TEST_DATA); tests skip where there is none."""
+    folder = Path(os.environ.get("ONESHEET_TEST_DATA", ROOT.parent / "shared"))
+    if not (folder / "posters" / "train.csv").is_file():
+        pytest.skip(f"no real test data in {folder}; set ONESHEET_TEST_DATA")
+    return folder
