@@ -36,9 +36,7 @@ class Settings(BaseSettings):
         "https://www.imdb.com/title/{imdb_id}/",
         description="The title page of a title, for titles without a poster URL.",
     )
-    request_timeout_s: float = Field(
-        30, gt=0, description="Seconds until a request of the crawl is given up."
-    )
+    request_timeout_s: float = Field(30, gt=0, description="Seconds until a request of the crawl is given up.")
     max_poster_bytes: int = Field(20_000_000, gt=0, description="A larger response is rejected.")
     max_poster_pixels: int = Field(50_000_000, gt=0, description="An image of more pixels is never decoded.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

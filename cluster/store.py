@@ -32,9 +32,7 @@ def open_store(url: str) -> Store:
     if parts.scheme == "file":
         return FolderStore(Path(parts.path))
     if "://" in url:
-        raise StoreError(
-            f"store {url!r}: unknown scheme {parts.scheme!r}; use s3://bucket/prefix or a folder"
-        )
+        raise StoreError(f"store {url!r}: unknown scheme {parts.scheme!r}; use s3://bucket/prefix or a folder")
     return FolderStore(Path(url))
 
 
@@ -255,9 +253,7 @@ class S3Store(Store):
 
     def list(self, prefix: str = "") -> Iterator[str]:
         root = f"{self.prefix}/" if self.prefix else ""
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=root + prefix
-        )
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
         with self._explained(prefix):
             for page in pages:
                 for entry in page.get("Contents", []):
@@ -294,9 +290,7 @@ class S3Store(Store):
         except ClientError as error:
             code = error.response["Error"].get("Code", "")
             if code == "NoSuchBucket":
-                raise StoreError(
-                    f"{where}: no bucket {self.bucket!r}; create it or correct the store"
-                ) from error
+                raise StoreError(f"{where}: no bucket {self.bucket!r}; create it or correct the store") from error
             if code in ("NoSuchKey", "404", "NotFound"):
                 raise KeyNotFoundError(f"{self.url_of(key)} does not exist") from error
             if _status(error) == 412:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cluster.errors import CrawlerError
 from crawler.titles import Title, clean_genres, imdb_id
@@ -47,15 +47,12 @@ def read_catalog(path: Path) -> Iterator[Title | RejectedRow]:
         except (StopIteration, csv.Error) as error:
             raise CatalogError(f"catalogue {path} is empty or not a CSV file") from error
         parse = _recognise(path, header)
-        yield from _parsed(path, rows, header, parse)
+        yield from _parsed(rows, header, parse)
 
 
-def _parsed(
-    path: Path, rows: Iterator[list[str]], header: list[str], parse: Callable[[_Row], Title]
-) -> Iterator[Title | RejectedRow]:
-    reader = rows
+def _parsed(reader: Any, header: list[str], parse: Callable[[_Row], Title]) -> Iterator[Title | RejectedRow]:
     while True:
-        line = reader.line_num + 1  # type: ignore[attr-defined]
+        line = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:

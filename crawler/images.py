@@ -43,20 +43,14 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image | Rejected:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
-                return Rejected(
-                    Reason.TOO_MANY_PIXELS, f"{image.width}x{image.height}, limit {max_pixels} pixels"
-                )
+                return Rejected(Reason.TOO_MANY_PIXELS, f"{image.width}x{image.height}, limit {max_pixels} pixels")
             if min(image.size) < MIN_SIDE_PX:
-                return Rejected(
-                    Reason.TOO_SMALL, f"{image.width}x{image.height}, at least {MIN_SIDE_PX} px a side"
-                )
+                return Rejected(Reason.TOO_SMALL, f"{image.width}x{image.height}, at least {MIN_SIDE_PX} px a side")
             image.load()
     except Image.DecompressionBombError as error:
         return Rejected(Reason.TOO_MANY_PIXELS, str(error))
     except UnidentifiedImageError:
-        return Rejected(
-            Reason.NOT_AN_IMAGE, f"starts with {data[:16]!r}, which is none of {', '.join(FORMATS)}"
-        )
+        return Rejected(Reason.NOT_AN_IMAGE, f"starts with {data[:16]!r}, which is none of {', '.join(FORMATS)}")
     except Exception as error:  # noqa: BLE001, RUF100  Pillow's decoders raise nearly anything on hostile bytes
         reason = Reason.TRUNCATED if "truncated" in str(error).lower() else Reason.CORRUPT
         return Rejected(reason, str(error) or type(error).__name__)
