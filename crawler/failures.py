@@ -1,0 +1,48 @@
+"""Pure: an HTTP status or a download's exception → the reason why a title has no poster."""
+
+from __future__ import annotations
+
+from scrapy import exceptions as download
+from scrapy.exceptions import IgnoreRequest
+
+from crawler.outcomes import Reason, Rejected
+
+
+class BlockedError(IgnoreRequest):
+    """The host answered with a block page."""
+
+
+# Looked through in this order: a subclass stands before its base.
+_REASONS: tuple[tuple[type[BaseException], Reason], ...] = (
+    (BlockedError, Reason.BLOCKED),
+    (IgnoreRequest, Reason.ROBOTS),
+    (download.DownloadTimeoutError, Reason.TIMEOUT),
+    (TimeoutError, Reason.TIMEOUT),
+    (download.DownloadCancelledError, Reason.TOO_LARGE),
+    (download.ResponseDataLossError, Reason.TRUNCATED),
+    (download.UnsupportedURLSchemeError, Reason.BAD_URL),
+    (ValueError, Reason.BAD_URL),
+)
+
+
+def rejection_of_status(status: int) -> Rejected | None:
+    """The reason that lies in the status alone; None for 200, whose body decides."""
+    if status == 200:
+        return None
+    if status in (404, 410):
+        reason = Reason.NOT_FOUND
+    elif status == 429:
+        reason = Reason.RATE_LIMITED
+    elif status == 408:
+        reason = Reason.TIMEOUT
+    elif status >= 500:
+        reason = Reason.SERVER_ERROR
+    else:
+        reason = Reason.REFUSED
+    return Rejected(reason, f"HTTP {status}")
+
+
+def rejection_of_error(error: BaseException) -> Rejected:
+    """The reason behind an exception of Scrapy's downloader; what has no better name is `unreachable`."""
+    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.UNREACHABLE)
+    return Rejected(reason, str(error) or type(error).__name__)

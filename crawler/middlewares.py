@@ -1,0 +1,107 @@
+"""Downloader middlewares: respect for hosts that say "later" (Retry-After) and "no" (block pages)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Self
+
+from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.retry import RetryMiddleware, get_retry_request
+from scrapy.exceptions import NotConfigured
+from scrapy.http import Request, Response
+
+from crawler.failures import BlockedError
+from crawler.pages import is_blocked
+
+log = logging.getLogger(__name__)
+
+
+class PatientRetryMiddleware(RetryMiddleware):
+    """Scrapy's retries, with the wait that the host asked for, or an exponential one with jitter.
+
+    A waiting request keeps its place among the host's concurrent requests, so the host is asked less meanwhile.
+    A longer wait than RETRY_AFTER_MAX_S is not waited for: the title ends as rate_limited, for the next run.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler.settings)
+        self.crawler = crawler
+        self._longest_s = crawler.settings.getfloat("RETRY_AFTER_MAX_S")
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
+        if response.status not in self.retry_http_codes or self.crawler.spider is None:
+            return response
+        retry = get_retry_request(
+            request, reason=f"HTTP {response.status}", spider=self.crawler.spider, max_retry_times=self.max_retry_times
+        )
+        if retry is None:
+            return response
+        wait_s = retry_after_s(response.headers.get("Retry-After"))
+        if wait_s is None:
+            wait_s = random.uniform(0.5, 1) * 2 ** request.meta.get("retry_times", 0)  # noqa: S311
+        if wait_s > self._longest_s:
+            log.warning("%s asks to wait %.0f s: left for the next run", response.url, wait_s)
+            return response
+        await asyncio.sleep(wait_s)
+        return retry
+
+
+class BlockPageMiddleware:
+    """Recognise block pages, and stop the crawl when a host only blocks.
+
+    A block page is never stored, never taken for "no poster", and never worked around.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        self.crawler = crawler
+        self._limit = crawler.settings.getint("BLOCK_LIMIT")
+        if self._limit < 1:
+            raise NotConfigured(f"BLOCK_LIMIT={self._limit} must be at least 1")
+        self._in_a_row = 0
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_response(self, request: Request, response: Response) -> Response:
+        headers = {
+            name.decode("latin-1").lower(): b"".join(values).decode("latin-1")
+            for name, values in response.headers.items()
+        }
+        if not is_blocked(response.status, headers, response.body):
+            self._in_a_row = 0
+            return response
+        self._in_a_row += 1
+        if self.crawler.stats:
+            self.crawler.stats.inc_value("blocked/count")
+        if self._in_a_row == self._limit and self.crawler.engine:
+            log.error(
+                "%d block pages in a row, the last from %s: the crawl stops here and keeps what it has. "
+                "Come back later, or ask the host for access.",
+                self._limit,
+                response.url,
+            )
+            _ = asyncio.ensure_future(self.crawler.engine.close_spider_async(reason="blocked"))  # noqa: RUF006
+        raise BlockedError(f"HTTP {response.status} with a block page")
+
+
+def retry_after_s(value: bytes | None, now: datetime | None = None) -> float | None:
+    """The seconds that a Retry-After header asks for (RFC 9110 10.2.3: a number or a date); None without one."""
+    if not value:
+        return None
+    text = value.decode("latin-1").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())

@@ -1,0 +1,1 @@
+"""The project's own form of Scrapy's commands."""

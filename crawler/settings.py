@@ -1,0 +1,52 @@
+"""Scrapy's settings: polite by default, the ledger behind every item.
+
+A user changes any of them the Scrapy way: `scrapy crawl posters -s DOWNLOAD_DELAY=1`.
+"""
+
+from __future__ import annotations
+
+BOT_NAME = "onesheet"
+SPIDER_MODULES = ["crawler.spiders"]
+NEWSPIDER_MODULE = "crawler.spiders"
+COMMANDS_MODULE = "crawler.scrapy_commands"
+
+# The spider adds ONESHEET_CONTACT in brackets.
+USER_AGENT = "onesheet/0.1"
+ROBOTSTXT_OBEY = True
+COOKIES_ENABLED = False
+TELNETCONSOLE_ENABLED = False
+# The spider asks each title once; a filter would remember millions of URLs for nothing.
+DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
+
+CONCURRENT_REQUESTS = 32
+CONCURRENT_REQUESTS_PER_DOMAIN = 8
+DOWNLOAD_SLOTS = {
+    "www.imdb.com": {"concurrency": 1, "delay": 2.0, "randomize_delay": True},
+}
+AUTOTHROTTLE_ENABLED = True
+AUTOTHROTTLE_START_DELAY = 0.5
+AUTOTHROTTLE_MAX_DELAY = 60
+AUTOTHROTTLE_TARGET_CONCURRENCY = 4.0
+RETRY_TIMES = 2
+RETRY_AFTER_MAX_S = 120
+BLOCK_LIMIT = 20
+# Hosts answer JPEGs; a larger body than this is only suspicious, DOWNLOAD_MAXSIZE is the limit.
+DOWNLOAD_WARNSIZE = 0
+
+DOWNLOADER_MIDDLEWARES = {
+    "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
+    "crawler.middlewares.PatientRetryMiddleware": 550,
+    # Below the retries, so that a block page is never asked for again.
+    "crawler.middlewares.BlockPageMiddleware": 560,
+}
+ITEM_PIPELINES = {
+    "crawler.pipelines.InspectPipeline": 100,
+    "crawler.pipelines.StorePipeline": 200,
+    "crawler.pipelines.LedgerPipeline": 300,
+}
+EXTENSIONS = {
+    "scrapy.extensions.logstats.LogStats": None,
+    "crawler.progress.ProgressExtension": 100,
+}
+PROGRESS = "log"
+LOG_LEVEL = "INFO"
