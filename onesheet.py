@@ -11,6 +11,10 @@ import typer
 from cluster.console import console
 from cluster.errors import OnesheetError
 from cluster.settings import load_settings
+from crawler.commands import crawl, crawls
+from crawler.site.commands import site
+from training.commands import architectures, datasets, prepare, train
+from training.model_commands import models_app
 
 log = logging.getLogger("onesheet")
 
@@ -23,6 +27,15 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command("site")(site)
+app.command("crawl")(crawl)
+app.command("crawls")(crawls)
+app.command("prepare")(prepare)
+app.command("datasets")(datasets)
+app.command("architectures")(architectures)
+app.command("train")(train)
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:

@@ -1,0 +1,157 @@
+"""Ray nodes: join a running cluster, start Ray in this process, or start a head node beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from cluster.processes import Family, sigterm_as_exit
+from cluster.settings import Settings
+
+_LOOPBACK = "127.0.0.1"
+_OBJECT_STORE_BYTES = 512 * 2**20
+_CONNECT_TIMEOUT_S = 5
+_START_TIMEOUT_S = 90
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCluster:
+    """A head node of our own on loopback."""
+
+    address: str
+    dashboard_url: str
+    """Also the job server's address."""
+    logs: Path
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which `onesheet`, `ray job` and drivers find it."""
+        return {"ONESHEET_RAY_ADDRESS": self.address, "RAY_API_SERVER_ADDRESS": self.dashboard_url}
+
+
+@contextlib.contextmanager
+def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | None = None) -> Iterator[None]:
+    """Be a Ray driver within the block: of the cluster at `settings.ray_address`, or of one started in here.
+
+    Without that setting, RAY_ADDRESS counts, which Ray sets inside a job. `local` starts Ray here in any case.
+    Where this process is connected already, it stays so, before and after. Raises ClusterError within seconds if
+    nothing answers.
+    """
+    # Ray and its workers read these from this process; the latter also find our commands on the PATH.
+    os.environ.update(node_environment(os.environ))
+    import ray  # noqa: PLC0415
+
+    if ray.is_initialized():
+        yield
+        return
+    address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, object] = {"log_to_driver": log_to_driver, "logging_level": logging.WARNING}
+    if address == "local":
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": num_cpus}
+    elif address != "auto":
+        _knock(address)
+    try:
+        ray.init(address, **options)
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"no Ray cluster to join at {address!r}: {_first_line(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def local_cluster(
+    *, num_cpus: int | None = None, dashboard_port: int = 0, environment: Mapping[str, str] | None = None
+) -> Iterator[LocalCluster]:
+    """A real head node with a job server within the block, reachable from this machine only.
+
+    num_cpus: None offers all. dashboard_port: 0 takes a free one. environment: variables for every process of the
+    node, over our own. At the end, also by Ctrl-C or SIGTERM, every process that the cluster started is ended and
+    its logs are removed; other Ray clusters on the machine stay. Raises ClusterError if it does not start.
+    """
+    gcs_port, client_port, free_dashboard_port = _free_ports(3)
+    # Ray puts sockets below this folder, whose paths may have 107 bytes: a long TMPDIR would be too long.
+    folder = Path(tempfile.mkdtemp(prefix="onesheet-ray-", dir="/tmp"))
+    cluster = LocalCluster(
+        address=f"{_LOOPBACK}:{gcs_port}",
+        dashboard_url=f"http://{_LOOPBACK}:{dashboard_port or free_dashboard_port}",
+        logs=folder / "session_latest" / "logs",
+    )
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
+        *("--node-ip-address=127.0.1.1", f"--port={gcs_port}", f"--ray-client-server-port={client_port}"),
+        *(f"--dashboard-host={_LOOPBACK}", f"--dashboard-port={dashboard_port or free_dashboard_port}"),
+        *(f"--temp-dir={folder}", f"--object-store-memory={_OBJECT_STORE_BYTES}"),
+        *([] if num_cpus is None else [f"--num-cpus={num_cpus}"]),
+    ]
+    try:
+        with sigterm_as_exit(), Family() as family:
+            log = folder / "start.log"
+            family.start(command, environment=node_environment({**os.environ, **(environment or {})}), log=log)
+            _wait_until_jobs_are_taken(cluster, family, log)
+            yield cluster
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def node_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """What a node's processes need: `onesheet`, `scrapy` and `ray` of this installation first on the PATH, no
+    usage statistics, and no address of another cluster."""
+    here = str(Path(sys.executable).parent)
+    path = [part for part in base.get("PATH", os.defpath).split(os.pathsep) if part != here]
+    return {**base, "PATH": os.pathsep.join([here, *path]), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for a minute."""
+    scheme, _, rest = address.rpartition("://")
+    host, _, port = rest.rpartition(":")
+    if scheme not in ("", "ray") or not host or not port.isdigit():
+        raise ClusterError(
+            f"{address!r} is not the address of a Ray cluster (host:port, ray://host:port, auto or local); "
+            "a job server's http:// address belongs to: onesheet submit --address"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {address!r} ({error}); correct ONESHEET_RAY_ADDRESS, "
+            "or unset it (and RAY_ADDRESS) to start Ray locally"
+        ) from error
+
+
+def _wait_until_jobs_are_taken(cluster: LocalCluster, family: Family, log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError, json.JSONDecodeError):
+            with urllib.request.urlopen(f"{cluster.dashboard_url}/api/jobs/", timeout=5) as answer:  # noqa: S310
+                json.load(answer)
+            return
+        if family.has_failed() or time.monotonic() > deadline:
+            raise ClusterError(f"Ray did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
+        time.sleep(0.1)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((_LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,201 @@
+"""The store on an S3 server: Amazon's own, or any other that speaks its language."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError
+from cluster.store import Store, checked_key, checked_prefix
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# The parallel puts of one crawl or one upload; botocore's default pool of 10 would make the rest wait.
+_CONNECTIONS = 64
+# boto3.client() is not thread-safe; the client that it returns is.
+_CLIENT_LOCK = threading.Lock()
+
+
+class S3Store(Store):
+    """A prefix of a bucket; endpoint, region and credentials come from the AWS environment and profiles."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        if not _BUCKET.fullmatch(bucket):
+            raise StoreError(f"s3://{bucket}/{prefix} names no valid bucket; use s3://bucket/prefix")
+        if prefix:
+            checked_key(prefix)
+        self.bucket = bucket
+        self.prefix = prefix
+        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._client: Any = None
+        self._bucket_was_seen = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled without its client: each process connects with the credentials it finds."""
+        return {**self.__dict__, "_client": None}
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client, made on first use; thread-safe."""
+        with _CLIENT_LOCK:
+            if self._client is None:
+                self._client = s3_client()
+        return self._client
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{checked_key(key)}" if self.prefix else checked_key(key)
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        if_absent: bool = False,
+    ) -> None:
+        condition = {}
+        if if_absent:
+            # Servers without conditional puts either refuse the header (501) or ignore it, so look first.
+            if self.exists(key):
+                raise KeyExistsError(f"{self.url_of(key)} exists already")
+            condition = {"IfNoneMatch": "*"}
+        request = {"Bucket": self.bucket, "Key": self._key(key), "Body": data, "ContentType": content_type}
+        with self._explained(key):
+            try:
+                self.client.put_object(**request, **condition)
+            except Exception as error:
+                if not condition or _status(error) != 501:
+                    raise
+                self.client.put_object(**request)
+
+    def get(self, key: str) -> bytes:
+        with self._explained(key):
+            body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            with body:
+                data: bytes = body.read()
+        return data
+
+    def exists(self, key: str) -> bool:
+        try:
+            with self._explained(key):
+                self.client.head_object(Bucket=self.bucket, Key=self._key(key))
+        except KeyNotFoundError:
+            self._see_bucket()
+            return False
+        return True
+
+    def _see_bucket(self) -> None:
+        """The 404 of a HEAD does not say whether the object or the bucket is missing: ask for the bucket, once."""
+        if not self._bucket_was_seen:
+            try:
+                with self._explained(""):
+                    self.client.head_bucket(Bucket=self.bucket)
+            except KeyNotFoundError as error:
+                raise self._no_bucket() from error
+            self._bucket_was_seen = True
+
+    def _no_bucket(self) -> StoreError:
+        where = f"{self.url} at {self.client.meta.endpoint_url}"
+        return StoreError(f"{where}: no bucket {self.bucket!r}; create it or correct the store")
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        root = f"{self.prefix}/" if self.prefix else ""
+        request = {"Bucket": self.bucket, "Prefix": root + checked_prefix(prefix)}
+        pages = self.client.get_paginator("list_objects_v2").paginate(**request)
+        with self._explained(prefix):
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield entry["Key"].removeprefix(root)
+
+    def delete(self, key: str) -> None:
+        with self._explained(key), contextlib.suppress(KeyNotFoundError):
+            self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def check(self) -> None:
+        key = f"onesheet-check-{secrets.token_hex(8)}"
+        self.put(key, b"")
+        self.delete(key)
+
+    def filesystem(self) -> tuple[Any, str]:
+        from cluster.s3_filesystem import s3_filesystem  # noqa: PLC0415
+
+        endpoint_url = self.client.meta.endpoint_url
+        region = self.client.meta.region_name or "us-east-1"
+        return s3_filesystem(region, None if is_aws(endpoint_url) else endpoint_url), (
+            f"{self.bucket}/{self.prefix}".rstrip("/")
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """Turn botocore's errors into ours, each with what to do."""
+        from botocore import exceptions as aws  # noqa: PLC0415
+
+        where = f"{self.url} at {self.client.meta.endpoint_url}"
+        try:
+            yield
+        except aws.ClientError as error:
+            code = error.response["Error"].get("Code", "")
+            if code == "NoSuchBucket":
+                raise self._no_bucket() from error
+            if code in ("NoSuchKey", "404", "NotFound"):
+                raise KeyNotFoundError(f"{self.url_of(key)} does not exist") from error
+            # AWS answers 409 to the slower of two conditional puts that run at the same moment.
+            if _status(error) == 412 or code == "ConditionalRequestConflict":
+                raise KeyExistsError(f"{self.url_of(key)} exists already") from error
+            if _status(error) in (401, 403):
+                raise StoreError(
+                    f"{where}: the credentials are refused ({code}); "
+                    "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and the bucket's policy"
+                ) from error
+            raise StoreError(f"{where}: {error}") from error
+        except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as error:
+            raise StoreError(
+                f"{where}: no usable credentials ({error}); "
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            ) from error
+        except aws.BotoCoreError as error:
+            raise StoreError(f"{where} cannot be reached: {error}; check AWS_ENDPOINT_URL_S3") from error
+
+
+def s3_client() -> Any:
+    """A boto3 client for S3, from the AWS environment and profiles."""
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    def client(**s3: str) -> Any:
+        return boto3.client(
+            "s3",
+            config=Config(
+                connect_timeout=3,
+                read_timeout=60,
+                retries={"mode": "standard", "max_attempts": 4},
+                max_pool_connections=_CONNECTIONS,
+                # Servers other than AWS's own reject the checksums that newer boto3 adds by default.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                s3=s3 or None,
+            ),
+        )
+
+    try:
+        found = client()
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(f"the AWS settings cannot be used: {error}") from error
+    # Self-hosted servers seldom have a DNS name a bucket.
+    return found if is_aws(found.meta.endpoint_url) else client(addressing_style="path")
+
+
+def is_aws(endpoint_url: str) -> bool:
+    """Whether the endpoint is Amazon's own."""
+    host = urlsplit(endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _status(error: Exception) -> int:
+    response = getattr(error, "response", {})
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,125 @@
+"""What the endpoint answers: the typed bodies, with the examples that its OpenAPI page shows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from serving.follower import Refused
+from serving.predictor import Prediction
+from training.bundle import BundleCard
+
+_EXAMPLE: dict[str, Any] = {
+    "version": "20260301-1200-mobilenet_v2",
+    "genres": [
+        {"genre": "Horror", "score": 0.81, "threshold": 0.35, "passes": True},
+        {"genre": "Thriller", "score": 0.42, "threshold": 0.4, "passes": True},
+        {"genre": "Comedy", "score": 0.07, "threshold": 0.38, "passes": False},
+    ],
+    "predicted": ["Horror", "Thriller"],
+    "timings_ms": {"decode": 2.7, "predict": 26.1},
+}
+
+
+class GenreAnswer(BaseModel):
+    """A genre's score, 0 to 1, and whether it reaches the genre's threshold."""
+
+    genre: str
+    score: float
+    threshold: float
+    passes: bool
+
+
+class Timings(BaseModel):
+    """Milliseconds in the replica: reading and resizing the image, and the model."""
+
+    decode: float
+    predict: float
+
+
+class PredictionAnswer(BaseModel):
+    """Every genre, the highest score first, and the names of those that pass."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    version: str
+    genres: list[GenreAnswer]
+    predicted: list[str]
+    timings_ms: Timings
+
+    @classmethod
+    def of(cls, prediction: Prediction, version: str) -> PredictionAnswer:
+        """The answer that tells a prediction."""
+        return cls(
+            version=version,
+            genres=[
+                GenreAnswer(genre=it.genre, score=round(it.score, 6), threshold=it.threshold, passes=it.passes)
+                for it in prediction.genres
+            ],
+            predicted=list(prediction.predicted),
+            timings_ms=Timings(decode=round(prediction.decode_ms, 2), predict=round(prediction.predict_ms, 2)),
+        )
+
+
+class HealthAnswer(BaseModel):
+    """The replica has a model and answers."""
+
+    status: str = "ok"
+    version: str
+
+
+class InputSize(BaseModel):
+    """What a poster is resized to before the model sees it."""
+
+    height_px: int
+    width_px: int
+
+
+class RefusedAnswer(BaseModel):
+    """A version that was promoted and could not be loaded; the one before it goes on serving."""
+
+    version: str
+    reason: str
+
+
+class GenreThreshold(BaseModel):
+    """A score at or above the threshold predicts the genre."""
+
+    genre: str
+    threshold: float
+
+
+class ModelAnswer(BaseModel):
+    """The model that serves: what it is, what it is worth beside the prior baseline, where it comes from."""
+
+    version: str
+    architecture: str
+    created_at: datetime
+    genres: list[GenreThreshold]
+    input: InputSize
+    metrics: dict[str, float]
+    prior_metrics: dict[str, float]
+    lineage: dict[str, str | int | float | bool | None]
+    refused: RefusedAnswer | None
+    max_upload_bytes: int
+
+    @classmethod
+    def of(cls, card: BundleCard, refused: Refused | None, max_upload_bytes: int) -> ModelAnswer:
+        """The answer that tells a card."""
+        return cls(
+            version=card.version,
+            architecture=card.architecture,
+            created_at=card.created_at,
+            genres=[
+                GenreThreshold(genre=genre, threshold=threshold)
+                for genre, threshold in zip(card.genres, card.thresholds, strict=True)
+            ],
+            input=InputSize(height_px=card.height_px, width_px=card.width_px),
+            metrics=card.metrics,
+            prior_metrics=card.prior_metrics,
+            lineage=card.lineage,
+            refused=RefusedAnswer(version=refused.version, reason=refused.reason) if refused else None,
+            max_upload_bytes=max_upload_bytes,
+        )

@@ -1,0 +1,103 @@
+"""The HTTP interface: posters in, genres out, as a plain FastAPI app that knows no Ray."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, File, UploadFile
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from crawler.outcomes import Rejected
+from serving.answers import HealthAnswer, ModelAnswer, PredictionAnswer
+from serving.follower import Follower
+from serving.predictor import Predictor
+from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented
+
+_PAGE = Path(__file__).parent / "page"
+_PAGE_HEADERS = {
+    # The page is whole in itself: nothing from elsewhere is loaded, nothing is sent elsewhere.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+def build_api(follower: Follower, *, max_upload_bytes: int) -> FastAPI:
+    """The app; its start-up loads the production model, its shutdown stops following.
+
+    Endpoints are plain functions: FastAPI runs them in threads, so decoding and the model never hold the event loop.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(follower.start)
+        yield
+        follower.stop()
+
+    api = FastAPI(
+        title="onesheet",
+        summary="The genres of a movie poster.",
+        version="1",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    answer_with_problems(api)
+    api.add_middleware(BodyLimit, max_bytes=max_upload_bytes)
+
+    def ready() -> Predictor:
+        if follower.predictor is None:
+            raise ProblemError(503, _why_not_ready(follower))
+        return follower.predictor
+
+    @api.post("/v1/predict", tags=["genres"], responses=documented(413, 415, 422, 503))
+    def predict(
+        image: Annotated[UploadFile, File(description="A poster: JPEG, PNG, WebP or GIF.")],
+    ) -> PredictionAnswer:
+        """Score every genre for one poster.
+
+        Try it: `curl -F image=@poster.jpg http://127.0.0.1:8000/v1/predict`
+        """
+        predictor = ready()
+        [outcome] = predictor.predict([image.file.read()])
+        if isinstance(outcome, Rejected):
+            raise ProblemError.of(outcome)
+        return PredictionAnswer.of(outcome, predictor.card.version)
+
+    @api.get("/v1/model", tags=["model"], responses=documented(503))
+    def model() -> ModelAnswer:
+        """The model that serves now, and a promoted version that was refused, if there is one."""
+        return ModelAnswer.of(ready().card, follower.refused, max_upload_bytes)
+
+    @api.get("/healthz", tags=["model"], responses=documented(503))
+    async def healthz() -> HealthAnswer:
+        """Whether this replica has a model loaded and warm."""
+        return HealthAnswer(version=ready().card.version)
+
+    @api.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
+
+    api.mount("/page", StaticFiles(directory=_PAGE), name="page")
+    _describe_problems(api)
+    return api
+
+
+def _why_not_ready(follower: Follower) -> str:
+    if follower.refused:
+        return f"no model is loaded: version {follower.refused.version} is refused: {follower.refused.reason}"
+    return "no model is in production; run `onesheet models promote VERSION`"
+
+
+def _describe_problems(api: FastAPI) -> None:
+    """Put Problem among the schemas that the OpenAPI page can refer to; no endpoint returns it by type."""
+    schema = api.openapi()
+    schema["components"]["schemas"]["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")

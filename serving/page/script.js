@@ -1,0 +1,187 @@
+// One poster in, bars of genres out. No build step; the server says everything that is shown.
+
+const SHOWN_AT_FIRST = 8;
+const REFUSALS = {
+  not_an_image: "This file is not a picture: it is none of JPEG, PNG, WebP and GIF.",
+  truncated: "This picture is cut short: a part of the file is missing.",
+  corrupt: "This picture is damaged and cannot be read.",
+  too_small: "This picture is too small to tell anything from.",
+  too_many_pixels: "This picture has too many pixels.",
+};
+const $ = (id) => document.getElementById(id);
+
+let maxUploadBytes = Infinity;
+let latest = null; // the newest request; the answers of older ones are dropped
+let previewUrl = null;
+
+async function asked(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server cannot be reached. Is it still running?");
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) {
+    const busy = "The server is busy or starting. Try again in a moment.";
+    const words = REFUSALS[answer?.reason] ?? answer?.detail;
+    throw new Error(words ?? (response.status >= 500 ? busy : `The server answered ${response.status}.`));
+  }
+  return answer;
+}
+
+async function tellModel() {
+  try {
+    const model = await asked("v1/model");
+    maxUploadBytes = model.max_upload_bytes;
+    const made = new Date(model.created_at).toLocaleDateString(undefined, { dateStyle: "medium" });
+    $("model").replaceChildren("Model ", strong(model.version), `, ${model.architecture}, ${made}`);
+    const map = model.metrics.macro_map;
+    const prior = model.prior_metrics.macro_map;
+    $("worth").hidden = map === undefined;
+    if (map !== undefined) {
+      const beside = prior === undefined ? "" : `, guessing by frequency ${prior.toFixed(3)}`;
+      $("worth").replaceChildren("Macro mAP on unseen posters ", strong(map.toFixed(3)), beside);
+    }
+    $("refused").hidden = !model.refused;
+    if (model.refused) {
+      $("refused").textContent = `Version ${model.refused.version} was promoted and refused: ${model.refused.reason}`;
+    }
+  } catch (error) {
+    $("model").textContent = error.message;
+    $("worth").hidden = true;
+  }
+}
+
+async function read(file) {
+  latest?.abort();
+  const request = (latest = new AbortController());
+  showPoster(file);
+  $("error").hidden = true;
+  if (file.size > maxUploadBytes) {
+    fail(`This file has ${megabytes(file.size)} MB; the server takes up to ${megabytes(maxUploadBytes)} MB.`);
+    return;
+  }
+  document.body.classList.add("busy");
+  $("status").textContent = "Looking at the poster…";
+  try {
+    const body = new FormData();
+    body.append("image", file, file.name || "pasted");
+    const answer = await asked("v1/predict", { method: "POST", body, signal: request.signal });
+    if (request === latest) showGenres(answer);
+  } catch (error) {
+    if (request === latest && error.name !== "AbortError") fail(error.message);
+  } finally {
+    if (request === latest) document.body.classList.remove("busy");
+  }
+}
+
+function showPoster(file) {
+  if (previewUrl) URL.revokeObjectURL(previewUrl);
+  previewUrl = URL.createObjectURL(file);
+  const preview = $("preview");
+  preview.onload = () => filled(true);
+  preview.onerror = () => filled(false);
+  preview.src = previewUrl;
+  preview.alt = `The poster ${file.name || "that was pasted"}`;
+  $("name").textContent = file.name || "Pasted poster";
+  $("caption").hidden = false;
+}
+
+function filled(isFilled) {
+  $("preview").hidden = !isFilled;
+  $("invitation").hidden = isFilled;
+  $("sheet").classList.toggle("filled", isFilled);
+}
+
+function showGenres(answer) {
+  const names = answer.predicted;
+  const took = Math.round(answer.timings_ms.decode + answer.timings_ms.predict);
+  $("status").replaceChildren(
+    ...(names.length ? [strong(listed(names))] : ["No genre reaches its threshold"]),
+    `, read in ${took} ms`,
+  );
+  const shown = Math.max(SHOWN_AT_FIRST, answer.genres.findLastIndex((it) => it.passes) + 1);
+  $("bars").replaceChildren(...answer.genres.map((genre, rank) => bar(genre, rank >= shown)));
+  $("bars").hidden = $("below").hidden = false;
+  const more = $("more");
+  more.hidden = answer.genres.length <= shown;
+  more.textContent = `Show all ${answer.genres.length}`;
+  more.ariaExpanded = "false";
+  more.onclick = () => {
+    const isOpen = more.ariaExpanded === "true";
+    [...$("bars").children].slice(shown).forEach((item) => (item.hidden = isOpen));
+    more.ariaExpanded = String(!isOpen);
+    more.textContent = isOpen ? `Show all ${answer.genres.length}` : "Show fewer";
+  };
+  // The model may have been replaced since the page was opened.
+  if (!$("model").textContent.includes(answer.version)) tellModel();
+}
+
+function bar({ genre, score, threshold, passes }, isHidden) {
+  const item = element("li", passes ? "passes" : "");
+  const meter = element("div", "meter");
+  const fill = element("div", "fill");
+  const mark = element("div", "mark");
+  const percent = Math.round(score * 100);
+  const limit = Math.round(threshold * 100);
+  meter.role = "meter";
+  meter.ariaLabel = genre;
+  meter.ariaValueMin = "0";
+  meter.ariaValueMax = "100";
+  meter.ariaValueNow = String(percent);
+  meter.ariaValueText = `${percent} percent, counts from ${limit} percent: ${passes ? "yes" : "no"}`;
+  mark.style.left = `${threshold * 100}%`;
+  mark.title = `counts from ${limit} %`;
+  meter.append(fill, mark);
+  item.append(element("span", "name", genre), meter, element("span", "value", `${percent} %`));
+  item.hidden = isHidden;
+  requestAnimationFrame(() => requestAnimationFrame(() => (fill.style.width = `${score * 100}%`)));
+  return item;
+}
+
+function fail(message) {
+  document.body.classList.remove("busy");
+  $("bars").hidden = $("below").hidden = true;
+  $("status").textContent = "This did not work.";
+  $("error").textContent = message;
+  $("error").hidden = false;
+}
+
+function element(tag, className, text = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+const strong = (text) => element("strong", "", text);
+const listed = (names) => (names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+$("pick").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  if (file) read(file);
+  event.target.value = ""; // so that the same file can be picked again
+});
+
+addEventListener("paste", (event) => {
+  const [file] = event.clipboardData.files;
+  if (file) read(file);
+});
+
+let depth = 0; // dragenter and dragleave also come from every child
+addEventListener("dragenter", () => document.body.classList.toggle("dragging", ++depth > 0));
+addEventListener("dragleave", () => document.body.classList.toggle("dragging", --depth > 0));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  depth = 0;
+  document.body.classList.remove("dragging");
+  const [file] = event.dataTransfer.files;
+  if (file) read(file);
+});
+
+tellModel();
+setInterval(tellModel, 30_000);

@@ -1,0 +1,115 @@
+"""Pure: the bytes of posters → genre scores, from a bundle. Knows no HTTP and no Ray."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crawler.images import decode
+from crawler.outcomes import Rejected
+from training.bundle import BundleCard, BundleError, load_model
+from training.preprocessing import to_pixels
+
+DEFAULT_MAX_PIXELS = 50_000_000
+# Bounds the memory of one call; on two cores larger batches are no faster.
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class GenreScore:
+    """One genre's score, 0 to 1; `passes` when it reaches the threshold that was tuned for the genre."""
+
+    genre: str
+    score: float
+    threshold: float
+    passes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Every genre of one poster, the highest score first.
+
+    decode_ms: reading and resizing this poster. predict_ms: the model, for the batch that the poster was in.
+    """
+
+    genres: tuple[GenreScore, ...]
+    decode_ms: float
+    predict_ms: float
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The genres that pass their thresholds, the highest score first."""
+        return tuple(score.genre for score in self.genres if score.passes)
+
+
+class Predictor:
+    """A bundle's model, loaded and warm. Safe to call from several threads."""
+
+    def __init__(self, model: Any, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        """model: a keras.Model that fits the card. Raises BundleError if it cannot score a blank poster."""
+        import tensorflow as tf  # noqa: PLC0415
+
+        self.card = card
+        self.max_pixels = max_pixels
+        pixels = tf.TensorSpec([None, card.height_px, card.width_px, 3], tf.uint8)
+        # `model.predict` at batch 1 takes five times as long, and an eager call ten times.
+        self._scores = tf.function(lambda batch: model(batch, training=False), input_signature=[pixels])
+        self._warm_up()
+
+    @classmethod
+    def load(cls, folder: Path, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Predictor:
+        """The predictor of the bundle in `folder`, verified and warm. Raises BundleError."""
+        return cls(load_model(folder, card), card, max_pixels=max_pixels)
+
+    def predict(self, images: list[bytes]) -> list[Prediction | Rejected]:
+        """One outcome an image, in order; an image that is refused never spoils its neighbours."""
+        outcomes: list[Prediction | Rejected] = []
+        for start in range(0, len(images), _BATCH):
+            outcomes += self._predict_batch(images[start : start + _BATCH])
+        return outcomes
+
+    def _predict_batch(self, images: list[bytes]) -> list[Prediction | Rejected]:
+        read = [self._pixels(data) for data in images]
+        batch = [pixels for pixels, _ in read if not isinstance(pixels, Rejected)]
+        if not batch:
+            return [pixels for pixels, _ in read if isinstance(pixels, Rejected)]
+        started = time.perf_counter()
+        scores = iter(self._scores(np.stack(batch)).numpy())
+        predict_ms = _ms_since(started)
+        return [
+            pixels
+            if isinstance(pixels, Rejected)
+            else Prediction(self._ranked(next(scores)), decode_ms=decode_ms, predict_ms=predict_ms)
+            for pixels, decode_ms in read
+        ]
+
+    def _pixels(self, data: bytes) -> tuple[np.ndarray[Any, np.dtype[np.uint8]] | Rejected, float]:
+        started = time.perf_counter()
+        image = decode(data, max_pixels=self.max_pixels)
+        if isinstance(image, Rejected):
+            return image, _ms_since(started)
+        pixels = to_pixels(image, height_px=self.card.height_px, width_px=self.card.width_px)
+        return pixels, _ms_since(started)
+
+    def _ranked(self, scores: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[GenreScore, ...]:
+        genres = [
+            GenreScore(genre, float(score), threshold, passes=bool(score >= threshold))
+            for genre, score, threshold in zip(self.card.genres, scores, self.card.thresholds, strict=True)
+        ]
+        return tuple(sorted(genres, key=lambda genre: genre.score, reverse=True))
+
+    def _warm_up(self) -> None:
+        blank = np.zeros((1, self.card.height_px, self.card.width_px, 3), np.uint8)
+        # The first call traces the graph, the second runs it; a poster then waits for neither.
+        for _ in range(2):
+            scores = self._scores(blank).numpy()
+        if not np.isfinite(scores).all():
+            raise BundleError(f"the model of bundle {self.card.version} scores a blank poster as {scores[0]}")
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

@@ -1,0 +1,37 @@
+"""A small convolutional network from scratch: for small datasets, quick looks and machines without weights."""
+
+from __future__ import annotations
+
+from training.architecture import Architecture, BuildOptions, Network
+
+
+def build(options: BuildOptions) -> Network:
+    """Four 3x3 convolutions with BatchNorm, each halving the image; global average pooling; one sigmoid a genre."""
+    import keras  # noqa: PLC0415
+    from keras import layers  # noqa: PLC0415
+
+    image = keras.Input((options.height_px, options.width_px, 3))
+    x = layers.Rescaling(1 / 255)(image)
+    for filters in (32, 64, 96, 128):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.ReLU()(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.3)(x)
+    scores = layers.Dense(options.genres, activation="sigmoid", dtype="float32")(x)
+    return Network(keras.Model(image, scores, name="cnn_small"))
+
+
+ARCHITECTURE = Architecture(
+    name="cnn_small",
+    summary="four convolutions with BatchNorm, global average pooling, trained from scratch",
+    source="onesheet",
+    height_px=96,
+    width_px=64,
+    epochs=30,
+    batch_size=32,
+    learning_rate=2e-3,
+    takes_weights=False,
+    build=build,
+)

@@ -1,0 +1,136 @@
+"""The bundle: everything that serving needs of a model, in a folder of two files, and nothing that runs code."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cluster.errors import TrainingError
+
+CARD_FILE = "bundle.json"
+MODEL_FILE = "model.keras"
+# The metric that models are compared by, in `metrics` and in `prior_metrics`.
+MACRO_MAP = "macro_map"
+# On the command line `latest` is the newest version; in the store the pointer lies beside the versions.
+_RESERVED_VERSIONS = ("latest", "production", "production.json")
+
+Threshold = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+
+
+class BundleError(TrainingError):
+    """A bundle that is damaged, unsafe or not what its card says."""
+
+
+class BundleCard(BaseModel):
+    """What a bundle is: the labels, the input, what it is worth, and where it comes from.
+
+    thresholds: one a genre; a score at or above it means that the genre is predicted.
+    height_px, width_px: the model's input, float or uint8 RGB from 0 to 255; scaling lives inside the model.
+    metrics, prior_metrics: on the test split, of the model and of the prior baseline, under the same names.
+    files: name → sha256, filled in by `write_bundle`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    version: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._=+@,-]{0,199}$")
+    architecture: str
+    created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    genres: tuple[str, ...] = Field(min_length=1)
+    thresholds: tuple[Threshold, ...]
+    height_px: int = Field(gt=0)
+    width_px: int = Field(gt=0)
+    metrics: dict[str, float] = {}
+    prior_metrics: dict[str, float] = {}
+    lineage: dict[str, str | int | float | bool | None] = {}
+    files: dict[FileName, Sha256] = {}
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.version in _RESERVED_VERSIONS:
+            raise ValueError(f"version: {self.version!r} is a reserved name")
+        if len(self.thresholds) != len(self.genres):
+            raise ValueError(f"{len(self.genres)} genres but {len(self.thresholds)} thresholds")
+        if len(set(self.genres)) != len(self.genres):
+            raise ValueError("a genre is named twice")
+        return self
+
+
+def write_bundle(folder: Path, model: Any, card: BundleCard) -> BundleCard:
+    """Save a keras.Model and its card in `folder`, made if need be; the card last, with each file's sha256.
+
+    model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres].
+    Raises BundleError for a model that does not fit the card.
+    """
+    _check_fit(model, card)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / MODEL_FILE)
+    complete = card.model_copy(update={"files": {MODEL_FILE: sha256_of(folder / MODEL_FILE)}})
+    part = folder / f".{CARD_FILE}.part"
+    part.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / CARD_FILE)
+    return complete
+
+
+def read_card(data: bytes) -> BundleCard:
+    """The card in the bytes of a `bundle.json`. Raises BundleError that names the bad field."""
+    try:
+        return BundleCard.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the card"
+        raise BundleError(f"{CARD_FILE} cannot be read: {where}: {first['msg']}") from error
+
+
+def load_model(folder: Path, card: BundleCard) -> Any:
+    """The bundle's keras.Model, for inference; no code from the bundle runs.
+
+    Every file's sha256 is verified before anything is parsed. Raises BundleError for a file that is missing or
+    altered, for a model that would run code (a Lambda layer, a custom class), and for one that does not fit the card.
+    """
+    verify_files(folder, card)
+    if MODEL_FILE not in card.files:
+        raise BundleError(f"bundle {card.version} lists no {MODEL_FILE}; register it again")
+    import keras  # noqa: PLC0415
+
+    try:
+        model = keras.saving.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if "Lambda" in str(error) or "lambda" in str(error):
+            reason = "it holds a Lambda layer, which would run code from the bundle"
+        raise BundleError(f"the model of bundle {card.version} is refused: {reason}") from error
+    _check_fit(model, card)
+    return model
+
+
+def verify_files(folder: Path, card: BundleCard) -> None:
+    """Raise BundleError unless every file of the card is in `folder` with the sha256 that the card says."""
+    for name, sha256 in card.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"bundle {card.version} is incomplete: {path} is missing; fetch or register it again")
+        if sha256_of(path) != sha256:
+            raise BundleError(f"bundle {card.version} was altered: {path} does not match its sha256 in {CARD_FILE}")
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_fit(model: Any, card: BundleCard) -> None:
+    wanted_input = (card.height_px, card.width_px, 3)
+    if tuple(model.input_shape[1:]) != wanted_input:
+        raise BundleError(f"bundle {card.version}: the model takes {model.input_shape}, its card says {wanted_input}")
+    if tuple(model.output_shape[1:]) != (len(card.genres),):
+        raise BundleError(
+            f"bundle {card.version}: the model returns {model.output_shape}, its card names {len(card.genres)} genres"
+        )
