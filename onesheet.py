@@ -41,7 +41,10 @@ app.add_typer(models_app, name="models")
 def main() -> None:
     """Run a command; an error that a user can act on becomes one line and exit code 1."""
     try:
-        logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
+        handler = logging.StreamHandler()
+        # The handler's level, not a logger's: Scrapy and Ray set their loggers' levels themselves.
+        handler.setLevel(load_settings().log_level)
+        logging.basicConfig(handlers=[handler], level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
         app()
     except OnesheetError as error:
         log.debug("the error's traceback", exc_info=True)

@@ -25,11 +25,13 @@ _LOOPBACK = "127.0.0.1"
 _OBJECT_STORE_BYTES = 512 * 2**20
 _CONNECT_TIMEOUT_S = 5
 _START_TIMEOUT_S = 90
+# A raylet asked to end waits about ten seconds for a job that runs on; nothing of it is worth that here.
+_GRACE_S = 3
 
 
 @dataclass(frozen=True, slots=True)
 class LocalCluster:
-    """A head node of our own on loopback."""
+    """A head node of our own on this machine."""
 
     address: str
     dashboard_url: str
@@ -76,29 +78,34 @@ def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | 
 def local_cluster(
     *, num_cpus: int | None = None, dashboard_port: int = 0, environment: Mapping[str, str] | None = None
 ) -> Iterator[LocalCluster]:
-    """A real head node with a job server within the block, reachable from this machine only.
+    """A real head node with a job server within the block; the latter is reachable from this machine only.
 
     num_cpus: None offers all. dashboard_port: 0 takes a free one. environment: variables for every process of the
     node, over our own. At the end, also by Ctrl-C or SIGTERM, every process that the cluster started is ended and
     its logs are removed; other Ray clusters on the machine stay. Raises ClusterError if it does not start.
     """
-    gcs_port, client_port, free_dashboard_port = _free_ports(3)
+    from ray.util import get_node_ip_address  # noqa: PLC0415
+
+    # Ray replaces a loopback address by this one in any case; its gRPC ports listen on every interface.
+    node_ip = get_node_ip_address()
+    gcs_port, client_port, agent_port, free_dashboard_port = _free_ports(4)
     # Ray puts sockets below this folder, whose paths may have 107 bytes: a long TMPDIR would be too long.
     folder = Path(tempfile.mkdtemp(prefix="onesheet-ray-", dir="/tmp"))
     cluster = LocalCluster(
-        address=f"{_LOOPBACK}:{gcs_port}",
+        address=f"{node_ip}:{gcs_port}",
         dashboard_url=f"http://{_LOOPBACK}:{dashboard_port or free_dashboard_port}",
         logs=folder / "session_latest" / "logs",
     )
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
-        *("--node-ip-address=127.0.1.1", f"--port={gcs_port}", f"--ray-client-server-port={client_port}"),
+        *(f"--node-ip-address={node_ip}", f"--port={gcs_port}", f"--ray-client-server-port={client_port}"),
         *(f"--dashboard-host={_LOOPBACK}", f"--dashboard-port={dashboard_port or free_dashboard_port}"),
+        f"--dashboard-agent-listen-port={agent_port}",
         *(f"--temp-dir={folder}", f"--object-store-memory={_OBJECT_STORE_BYTES}"),
         *([] if num_cpus is None else [f"--num-cpus={num_cpus}"]),
     ]
     try:
-        with sigterm_as_exit(), Family() as family:
+        with sigterm_as_exit(), Family(grace_s=_GRACE_S) as family:
             log = folder / "start.log"
             family.start(command, environment=node_environment({**os.environ, **(environment or {})}), log=log)
             _wait_until_jobs_are_taken(cluster, family, log)

@@ -56,3 +56,15 @@ def load_settings(**overrides: object) -> Settings:
         first = error.errors()[0]
         name = f"ONESHEET_{first['loc'][0]}".upper()
         raise ClusterError(f"{name}={first['input']!r} is not valid: {first['msg']}") from error
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The `ONESHEET_…` variables that give another process the settings that were set here, not the defaults.
+
+    The Ray address is left out: a process elsewhere reaches the cluster by another way.
+    """
+    return {
+        f"ONESHEET_{name.upper()}": str(getattr(settings, name))
+        for name in sorted(settings.model_fields_set - {"ray_address"})
+        if getattr(settings, name) is not None
+    }

@@ -18,7 +18,7 @@ def run_crawl(catalog: Path, *, store: str | None = None, crawl_id: str | None =
     settings = ScrapySettings()
     settings.setmodule("crawler.settings", priority="project")
     settings.setdict({"LOG_LEVEL": "WARNING", "PROGRESS": "bar"}, priority="cmdline")
-    process = AsyncCrawlerProcess(settings)
+    process = AsyncCrawlerProcess(settings, install_root_handler=False)
     crawler = process.create_crawler(PostersSpider)
     process.crawl(crawler, catalog=str(catalog), store=store, crawl_id=crawl_id)
     process.start()

@@ -14,7 +14,9 @@ COMMANDS_MODULE = "crawler.scrapy_commands"
 USER_AGENT = "onesheet/0.1"
 ROBOTSTXT_OBEY = True
 COOKIES_ENABLED = False
+# No ports are opened on a harvester; -s REMOTE_CONTROL_ENABLED=1 is one flag away.
 TELNETCONSOLE_ENABLED = False
+REMOTE_CONTROL_ENABLED = False
 # The spider asks each title once; a filter would remember millions of URLs for nothing.
 DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 

@@ -19,13 +19,17 @@ class ServeOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str = Field(description="Object storage: s3://bucket/prefix, or a folder that every node has.")
-    min_replicas: int = Field(1, ge=1, description="Replicas that always run.")
-    max_replicas: int = Field(2, ge=1, description="Replicas under the heaviest load.")
-    target_ongoing_requests: float = Field(2, gt=0, description="Requests a replica before another one is started.")
-    max_queued_requests: int = Field(100, ge=1, description="Requests that wait; further ones are answered with 503.")
-    max_upload_bytes: int = Field(20_000_000, gt=0, description="A larger request is answered with 413.")
-    max_pixels: int = Field(50_000_000, gt=0, description="An image of more pixels is never decoded.")
-    poll_interval_s: float = Field(5, gt=0, description="Seconds between looks at the production pointer.")
+    min_replicas: int = Field(default=1, ge=1, description="Replicas that always run.")
+    max_replicas: int = Field(default=2, ge=1, description="Replicas under the heaviest load.")
+    target_ongoing_requests: float = Field(
+        default=2, gt=0, description="Requests a replica before another one is started."
+    )
+    max_queued_requests: int = Field(
+        default=100, ge=1, description="Requests that wait; further ones are answered with 503."
+    )
+    max_upload_bytes: int = Field(default=20_000_000, gt=0, description="A larger request is answered with 413.")
+    max_pixels: int = Field(default=50_000_000, gt=0, description="An image of more pixels is never decoded.")
+    poll_interval_s: float = Field(default=5, gt=0, description="Seconds between looks at the production pointer.")
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -110,21 +110,25 @@ def table(cards: list[BundleCard], production: Production | None) -> Any:
     from rich.table import Table  # noqa: PLC0415
 
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("version", "production", "architecture", "dataset"):
-        shown.add_column(column, no_wrap=column == "version")
-    shown.add_column("macro mAP", justify="right")
-    shown.add_column("prior", justify="right")
-    shown.add_column("created (UTC)", no_wrap=True)
+    shown.caption = "● in production"
+    shown.caption_justify = "left"
+    shown.add_column("")
+    shown.add_column("version", no_wrap=True)
+    shown.add_column("architecture", overflow="fold")
+    shown.add_column("dataset", overflow="fold")
+    shown.add_column("macro mAP", justify="right", no_wrap=True)
+    shown.add_column("prior", justify="right", no_wrap=True)
+    shown.add_column("created", no_wrap=True)
     for card in cards:
         is_production = _is_production(card, production)
         shown.add_row(
+            "[green]●[/]" if is_production else "",
             card.version,
-            "[green]● production[/]" if is_production else "",
             card.architecture,
             str(card.lineage.get("dataset_id", "-")),
             _metric(card.metrics),
             _metric(card.prior_metrics),
-            card.created_at.strftime("%Y-%m-%d %H:%M"),
+            card.created_at.strftime("%Y-%m-%d"),
             style="bold" if is_production else None,
         )
     return shown

@@ -11,6 +11,7 @@ const REFUSALS = {
 const $ = (id) => document.getElementById(id);
 
 let maxUploadBytes = Infinity;
+let toldVersion = null;
 let latest = null; // the newest request; the answers of older ones are dropped
 let previewUrl = null;
 
@@ -35,6 +36,7 @@ async function tellModel() {
   try {
     const model = await asked("v1/model");
     maxUploadBytes = model.max_upload_bytes;
+    toldVersion = model.version;
     const made = new Date(model.created_at).toLocaleDateString(undefined, { dateStyle: "medium" });
     $("model").replaceChildren("Model ", strong(model.version), `, ${model.architecture}, ${made}`);
     const map = model.metrics.macro_map;
@@ -116,7 +118,7 @@ function showGenres(answer) {
     more.textContent = isOpen ? `Show all ${answer.genres.length}` : "Show fewer";
   };
   // The model may have been replaced since the page was opened.
-  if (!$("model").textContent.includes(answer.version)) tellModel();
+  if (answer.version !== toldVersion) tellModel();
 }
 
 function bar({ genre, score, threshold, passes }, isHidden) {

@@ -119,8 +119,7 @@ class TestEveryStore:
     def test_a_pickled_store_works_in_another_process(self, store: Store) -> None:
         store.put("key", b"data")
         script = "import pickle, sys; print(pickle.load(sys.stdin.buffer).get('key').decode())"
-        found = subprocess.run([sys.executable, "-c", script], input=pickle.dumps(store), capture_output=True)
-        assert found.stdout == b"data\n", found.stderr
+        assert subprocess.check_output([sys.executable, "-c", script], input=pickle.dumps(store)) == b"data\n"
 
     def test_frameworks_write_read_list_and_delete_through_the_filesystem(self, store: Store) -> None:
         filesystem, root = store.filesystem()
@@ -164,7 +163,8 @@ class TestEveryStore:
 class TestAStoreWithConditionalPuts:
     def test_exactly_one_of_many_racing_writers_wins(self, store: Store) -> None:
         for attempt in range(5):
-            start, winners = threading.Barrier(8), []
+            start = threading.Barrier(8)
+            winners: list[bytes] = []
 
             def write(name: bytes, key: str, start: threading.Barrier, winners: list[bytes]) -> None:
                 start.wait()
@@ -230,7 +230,7 @@ class TestOnS3:
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-        with pytest.raises(StoreError, match="no usable credentials .* set AWS_ACCESS_KEY_ID"):
+        with pytest.raises(StoreError, match=r"no usable credentials .* set AWS_ACCESS_KEY_ID"):
             open_store(url).check()
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "only-half")
         with pytest.raises(StoreError, match=r"missing: AWS_SECRET_ACCESS_KEY"):
@@ -289,7 +289,8 @@ class TestOnS3:
 
 class TestInAFolder:
     def test_a_full_disk_is_said_and_leaves_nothing(self, tmp_path: Path) -> None:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path], capture_output=True)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path)]
+        mounted = subprocess.run(mount, check=False, capture_output=True)
         if mounted.returncode:
             pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
         try:
@@ -303,7 +304,7 @@ class TestInAFolder:
 
     def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(self) -> None:
         store = FolderStore(Path("/proc/onesheet"))
-        with pytest.raises(StoreError, match="the store /proc/onesheet cannot be written: .*; set ONESHEET_STORE"):
+        with pytest.raises(StoreError, match=r"the store /proc/onesheet cannot be written: .*; set ONESHEET_STORE"):
             store.check()
         with pytest.raises(StoreError, match="cannot write /proc/onesheet/key"):
             store.put("key", b"")

@@ -48,10 +48,11 @@ def run_json(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json").splitlines()[-1])
 
 
-def test_the_list_shows_the_production_mark_and_both_metrics(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    newest, production = run("list", "--store", store).splitlines()[1:]
-    assert newest.split() == ["v2", "mobilenet_v2", "d-7f3a", "0.320", "0.100", "2026-01-02", "00:00"]
-    assert production.split()[:3] == ["v1", "●", "production"]
+def test_the_list_shows_the_production_mark_and_both_metrics(store: str) -> None:
+    newest, production, caption = run("list", "--store", store).splitlines()[1:]
+    assert newest.split() == ["v2", "mobilenet_v2", "d-7f3a", "0.320", "0.100", "2026-01-02"]
+    assert production.split()[:3] == ["●", "v1", "mobilenet_v2"]
+    assert caption.strip() == "● in production"
 
 
 def test_the_list_for_scripts_is_one_line_of_json(store: str) -> None:

@@ -1,0 +1,52 @@
+# The habits of this project. `make` alone lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Where the demo keeps its store, catalogue and a sample poster.
+DEMO ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.complete ## install everything into .venv, from the lock; quick when nothing changed
+
+.venv/.complete: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "onesheet needs Python 3.11 to 3.13; say which with make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "installing into .venv (a few minutes the first time) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## the main job, from catalogue to endpoint (CATALOG= POSTERS= WEIGHTS= STORE= PORT= WORKERS=)
+	@$(BIN)/onesheet demo --folder "$(DEMO)" \
+		$(if $(CATALOG),--catalog "$(CATALOG)") $(if $(POSTERS),--posters "$(POSTERS)") \
+		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)") \
+		$(if $(PORT),--port $(PORT)) $(if $(WORKERS),--workers $(WORKERS))
+
+test: setup ## all tests
+	$(BIN)/python -m pytest
+
+check: setup ## format, lint, types, floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: setup ## format and mend what a tool can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## what the README says of speed, measured here
+	$(BIN)/python -m benchmarks.main_job
+
+lock: setup ## choose new versions for requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --upgrade --output-file requirements.lock
+
+clean: ## remove the environment, caches and the demo's data
+	rm -rf .venv build demo onesheet-data .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

@@ -1,0 +1,198 @@
+"""The main job on one machine: rehearsal site → crawl → dataset → training → production → endpoint.
+
+Each stage is the command line that a user would type, shown before it runs, so the demo is also the tour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rich.table import Table
+
+from cluster.console import console, say
+from cluster.errors import ClusterError
+from cluster.nodes import local_cluster
+from cluster.processes import Family, sigterm_as_exit
+from cluster.store import Store, open_store
+
+_DASHBOARD_PORT = 8265
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """catalog, posters: a catalogue and its folder of images; without them the site invents 400 films.
+
+    weights: of a MobileNetV2 backbone; without them a small network is trained from scratch.
+    """
+
+    folder: Path
+    store: str
+    catalog: Path | None = None
+    posters: Path | None = None
+    weights: Path | None = None
+    workers: int = 2
+    port: int = 8000
+
+
+@dataclass(slots=True)
+class _Stages:
+    """Runs the stages, with a heading and a stop-watch for each."""
+
+    family: Family
+    environment: dict[str, str]
+    logs: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, command: list[str]) -> Iterator[None]:
+        number = len(self.seconds) + 1
+        console.print(f"\n[bold]{number}. {name}[/]  [dim]$ {shlex.join(command)}[/]")
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
+
+    def run(self, name: str, command: list[str]) -> dict[str, Any]:
+        """Run a stage to its end; the result is its last line of output where that is JSON."""
+        with self.stage(name, command):
+            process = self.family.start(_executable(command), environment=self.environment)
+            lines = [line for line in _output(process) if line.strip()]
+            if process.wait() != 0:
+                raise ClusterError(f"the demo stops: `{shlex.join(command)}` ended with exit code {process.returncode}")
+        return _result(lines[-1]) if lines else {}
+
+    def serve(self, name: str, command: list[str]) -> dict[str, Any]:
+        """Start a server and wait for the line of JSON that says it is ready; it runs on."""
+        with self.stage(name, command):
+            process = self.family.start(_executable(command), environment=self.environment)
+            for line in _output(process):
+                if result := _result(line):
+                    return result
+        raise ClusterError(f"the demo stops: `{shlex.join(command)}` ended with exit code {process.wait()}")
+
+
+def run_demo(options: DemoOptions) -> None:
+    """Run the main job and keep the endpoint up until Ctrl-C or SIGTERM; then everything it started is gone."""
+    _require_free_port(options.port)
+    store = open_store(options.store)
+    store.check()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    dashboard_port = _DASHBOARD_PORT if _is_free(_DASHBOARD_PORT) else 0
+    began = time.monotonic()
+    say(f"[bold]onesheet demo[/]: catalogue → crawl → {store.url} → dataset → training → endpoint")
+    say("starting a local Ray cluster …")
+    with sigterm_as_exit(), local_cluster(dashboard_port=dashboard_port) as ray, Family() as family:
+        say(f"Ray dashboard: {ray.dashboard_url}")
+        shared = {"ONESHEET_STORE": store.url, **ray.environment()}
+        # `scrapy` finds the project from any folder.
+        environment = {**os.environ, **shared, "SCRAPY_SETTINGS_MODULE": "crawler.settings"}
+        stages = _Stages(family, environment, options.folder)
+        version = _stages_to_model(stages, options)
+        endpoint = stages.serve("serve", ["onesheet", "serve", "--port", str(options.port), "--json"])
+        sample = _sample(store, options.folder)
+        _tell(stages, shared, endpoint["url"], version, sample, time.monotonic() - began)
+        try:
+            while not family.has_failed():
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            say("\nstopping …")
+            return
+        raise ClusterError("the endpoint or the rehearsal site ended by itself; its last lines are above")
+
+
+def _stages_to_model(stages: _Stages, options: DemoOptions) -> str:
+    if options.catalog and options.posters:
+        catalog = options.catalog
+        content = ["--catalog", str(catalog), "--posters", str(options.posters)]
+    else:
+        catalog = options.folder / "catalog.csv"
+        content = ["--write-catalog", str(catalog)]
+    site = stages.serve("rehearsal site", ["onesheet", "site", *content, "--port", "0", "--json"])
+    stages.environment["ONESHEET_REHEARSAL"] = site["url"]
+    crawl = ["scrapy", "crawl", "posters", "-a", f"catalog={catalog}", "-L", "WARNING", "-s", "PROGRESS=bar"]
+    stages.run("crawl", crawl)
+    dataset = stages.run("prepare", ["onesheet", "prepare", "--json"])
+    network = ["mobilenet_v2", "--weights", str(options.weights)] if options.weights else ["cnn_small"]
+    train = ["onesheet", "train", "--architecture", *network, "--workers", str(options.workers)]
+    model = stages.run("train", [*train, "--dataset", dataset["dataset_id"], "--json"])
+    table = Table("metric (test split)", "model", "prior baseline")
+    for name, value in model["metrics"].items():
+        table.add_row(name, f"{value:.3f}", f"{model['prior_metrics'][name]:.3f}")
+    console.print(table)
+    stages.run("promote", ["onesheet", "models", "promote", model["version"], "--json"])
+    return str(model["version"])
+
+
+def _tell(
+    stages: _Stages, shared: dict[str, str], url: str, version: str, sample: Path, seconds: float
+) -> None:
+    took = ", ".join(f"{name} {stage_s:.0f} s" for name, stage_s in stages.seconds.items())
+    store = shared["ONESHEET_STORE"]
+    exports = " ".join(f"{name}={value}" for name, value in shared.items())
+    console.print(
+        f"\n[bold green]The endpoint is up[/] after {seconds:.0f} s ({took}).\n\n"
+        f"  page       {url}/          drop a poster on it\n"
+        f"  API        {url}/docs\n"
+        f"  try        curl -F image=@{sample} {url}/v1/predict\n\n"
+        f"  posters    {store}/posters/\n"
+        f"  ledger     {store}/crawls/      onesheet crawls\n"
+        f"  dataset    {store}/datasets/    onesheet datasets\n"
+        f"  model      {store}/models/{version}/    onesheet models list\n\n"
+        f"Next, in another terminal (with .venv/bin on the PATH):\n\n"
+        f"  export {exports}\n"
+        f"  onesheet models show {version}\n"
+        f"  onesheet predict {sample}\n"
+        f"  onesheet submit train --architecture cnn_small --epochs 40\n\n"
+        "Ctrl-C stops everything."
+    )
+
+
+def _sample(store: Store, folder: Path) -> Path:
+    """A stored poster as a file, for the curl line."""
+    path = folder / "poster.jpg"
+    path.write_bytes(store.get(next(iter(store.list("posters/")))))
+    return path
+
+
+def _executable(command: list[str]) -> list[str]:
+    """The command of this installation, whatever the PATH says."""
+    return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+
+
+def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    if process.stdout is None:
+        raise ClusterError("the stage has no output to read")
+    return process.stdout
+
+
+def _result(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _require_free_port(port: int) -> None:
+    if not _is_free(port):
+        raise ClusterError(f"port {port} is in use; end what listens there, or choose another with --port")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

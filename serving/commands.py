@@ -1,0 +1,130 @@
+"""`onesheet serve` and `onesheet predict`, for the front door to compose."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from cluster.console import JsonFlag, finish, say
+from cluster.settings import load_settings
+from cluster.store import open_store
+
+if TYPE_CHECKING:
+    from serving.poster_files import FileOutcome
+
+_BAR = 24
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help="Object storage: s3://bucket/prefix, or a folder.", show_default="ONESHEET_STORE"),
+]
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8000,
+    min_replicas: Annotated[int, typer.Option(help="Replicas that always run.", min=1)] = 1,
+    max_replicas: Annotated[int, typer.Option(help="Replicas under the heaviest load.", min=1)] = 2,
+    store: StoreOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Serve the production model over HTTP, with a page to try it, until Ctrl-C.
+
+    The server follows `onesheet models promote` and `rollback` without a restart.
+
+    Examples:
+
+        onesheet serve
+
+        onesheet serve --port 9000 --max-replicas 4 --store s3://posters/onesheet
+    """
+    from serving.endpoint import options_for, running  # noqa: PLC0415
+
+    settings = load_settings(store=store)
+    options = options_for(settings, min_replicas=min_replicas, max_replicas=max_replicas)
+    say("starting Ray Serve and loading the production model…")
+    with running(options, settings, host=host, port=port) as endpoint:
+        say(f"[bold]{endpoint.url}[/]  serves {escape(endpoint.version)}; Ctrl-C ends it")
+        say(f"curl -F image=@poster.jpg {endpoint.url}/v1/predict")
+        if as_json:
+            finish({"url": endpoint.url, "version": endpoint.version}, as_json=True)
+        # SIGTERM arrives as SystemExit; both are the way to end a server, not a failure.
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            threading.Event().wait()
+        say("stopping…")
+
+
+def predict(
+    posters: Annotated[list[Path], typer.Argument(help="Image files: JPEG, PNG, WebP or GIF.", metavar="POSTER...")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A registered version, or `latest`.", show_default="the one in production"),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Genres to show for each poster.", min=1)] = 5,
+    store: StoreOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell the genres of poster files, without a server.
+
+    Exits with 1 if a file is missing or is no image; the others are told all the same.
+
+    Examples:
+
+        onesheet predict poster.jpg
+
+        onesheet predict posters/*.jpg --top 3 --json
+    """
+    from serving.poster_files import as_json as file_as_json  # noqa: PLC0415
+    from serving.poster_files import load_predictor, predict_files, why_not  # noqa: PLC0415
+    from training.registry import Registry  # noqa: PLC0415
+
+    settings = load_settings(store=store)
+    registry = Registry(open_store(settings.store))
+    predictor = load_predictor(registry, model, max_pixels=settings.max_poster_pixels)
+    results = list(predict_files(predictor, posters))
+    failures = [sentence for result in results if (sentence := why_not(result))]
+    finish(
+        {"version": predictor.card.version, "posters": [file_as_json(result, top=top) for result in results]},
+        as_json=as_json,
+        table=None if as_json else _table(results, top=top),
+    )
+    for sentence in failures:
+        say(f"[bold red]onesheet:[/] {escape(sentence)}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _table(results: list[FileOutcome], *, top: int) -> Any:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from serving.predictor import Prediction  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("poster", overflow="fold")
+    table.add_column("genre", no_wrap=True)
+    table.add_column("score, and where the genre counts", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    for result in results:
+        if not isinstance(result.outcome, Prediction):
+            continue
+        name = result.path.name
+        for genre in result.outcome.genres[:top]:
+            style = "bold" if genre.passes else "dim"
+            bar = _bar(genre.score, genre.threshold)
+            table.add_row(Text(name), Text(genre.genre, style), Text(bar, style), Text(f"{genre.score:.0%}", style))
+            name = ""
+    return table
+
+
+def _bar(score: float, threshold: float) -> str:
+    """`━━━━━━━│━━━───`: the score as a bar, with a mark where the genre counts."""
+    filled = round(score * _BAR)
+    cells = ["━" if cell < filled else "─" for cell in range(_BAR)]
+    cells[min(_BAR - 1, int(threshold * _BAR))] = "│"
+    return "".join(cells)

@@ -1,0 +1,135 @@
+"""The endpoint on this machine: checked, started, and gone again without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from pydantic import ValidationError
+
+from cluster.errors import ServingError
+from cluster.nodes import connect
+from cluster.processes import sigterm_as_exit
+from cluster.settings import Settings
+from cluster.store import open_store
+from serving.app import APP_NAME, ServeOptions, build_app
+from training.registry import Registry
+
+_HEALTH_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server that answers, and the version that it serves."""
+
+    url: str
+    version: str
+
+
+def options_for(settings: Settings, *, min_replicas: int, max_replicas: int) -> ServeOptions:
+    """The application's options with the settings' store and limits. Raises ServingError."""
+    try:
+        return ServeOptions(
+            # A folder's absolute path: replicas do not run where we do.
+            store=open_store(settings.store).url,
+            min_replicas=min_replicas,
+            max_replicas=max_replicas,
+            max_upload_bytes=settings.max_poster_bytes,
+            max_pixels=settings.max_poster_pixels,
+        )
+    except ValidationError as error:
+        raise ServingError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
+
+
+@contextlib.contextmanager
+def running(options: ServeOptions, settings: Settings, *, host: str, port: int) -> Iterator[Endpoint]:
+    """The application, answering on `host:port` within the block; afterwards all that it started is gone.
+
+    Raises ServingError, StoreError or RegistryError, before anything is started where that is possible.
+    """
+    check_port(host, port)
+    registry = Registry(open_store(options.store))
+    registry.card(registry.production_or_raise().version)
+    with sigterm_as_exit(), connect(settings), _sigterm_taken_back():
+        from ray import serve  # noqa: PLC0415
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        if serve.status().proxies:
+            raise ServingError(
+                "Ray Serve runs already on this cluster, with HTTP options of its own; "
+                "deploy serving.app:build_app there with `serve deploy`, or end it with `serve shutdown`"
+            )
+        try:
+            serve.start(http_options={"host": host, "port": port})
+            try:
+                serve.run(build_app(options), name=APP_NAME, route_prefix="/")
+            except RuntimeError as error:
+                raise ServingError(f"the application did not start: {error}") from error
+            url = address(host, port)
+            yield Endpoint(url, served_version(url))
+        finally:
+            serve.shutdown()
+
+
+@contextlib.contextmanager
+def _sigterm_taken_back() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit within the block. Ray's native handler, set on connecting, aborts the process
+    after 3 s, in the middle of the shutdown, and leaves Ray's agents behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        # Once: a second SIGTERM must not cut the shutdown short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ServingError unless `host:port` can be listened on now."""
+    try:
+        family, kind, protocol, _, bound = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: the last connections of a server that just ended do not hold its port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(bound)
+            # On Linux two sockets that reuse may both bind, but only one may listen.
+            probe.listen()
+    except OSError as error:
+        raise ServingError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another with --port or --host"
+        ) from error
+
+
+def address(host: str, port: int) -> str:
+    """The URL at which a person on this machine reaches a server that listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared with, not bound to
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def served_version(url: str) -> str:
+    """The version that the endpoint serves. Raises ServingError with its own words if it has no model."""
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=_HEALTH_TIMEOUT_S) as answer:  # noqa: S310
+            return str(json.load(answer)["version"])
+    except urllib.error.HTTPError as error:
+        with contextlib.suppress(ValueError, KeyError):
+            raise ServingError(str(json.load(error)["detail"])) from error
+        raise ServingError(f"{url}/healthz answers {error.code}") from error
+    except OSError as error:
+        raise ServingError(f"{url}/healthz does not answer: {error}") from error

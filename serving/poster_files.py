@@ -1,0 +1,97 @@
+"""Poster files on disk → their genres, with the production model and no server."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crawler.outcomes import Rejected
+from serving.predictor import Prediction, Predictor
+from training.registry import Registry
+
+# Read and scored together: enough to fill the model's batches, few enough to show the first results soon.
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file that could not be read from the disk, and why."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What became of one file."""
+
+    path: Path
+    outcome: Prediction | Rejected | Unread
+
+
+def load_predictor(registry: Registry, version: str | None, *, max_pixels: int) -> Predictor:
+    """The predictor of a version, or of the one in production. Raises RegistryError or BundleError."""
+    wanted = version or registry.production_or_raise().version
+    _import_tensorflow_silently()
+    with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
+        card = registry.fetch(wanted, Path(folder))
+        return Predictor.load(Path(folder), card, max_pixels=max_pixels)
+
+
+def predict_files(predictor: Predictor, paths: list[Path]) -> Iterator[FileOutcome]:
+    """One outcome a file, in order; a bad file never spoils its neighbours."""
+    for start in range(0, len(paths), _AT_ONCE):
+        read = [(path, _read(path)) for path in paths[start : start + _AT_ONCE]]
+        outcomes = iter(predictor.predict([data for _, data in read if isinstance(data, bytes)]))
+        for path, data in read:
+            yield FileOutcome(path, data if isinstance(data, Unread) else next(outcomes))
+
+
+def as_json(result: FileOutcome, *, top: int) -> dict[str, Any]:
+    """One file as `onesheet predict --json` tells it: `genres` and `predicted`, or `error`."""
+    outcome = result.outcome
+    poster = str(result.path)
+    if isinstance(outcome, Prediction):
+        genres = [
+            {"genre": it.genre, "score": round(it.score, 6), "threshold": it.threshold, "passes": it.passes}
+            for it in outcome.genres[:top]
+        ]
+        return {"poster": poster, "genres": genres, "predicted": list(outcome.predicted)}
+    reason = outcome.reason.value if isinstance(outcome, Rejected) else "unreadable"
+    return {"poster": poster, "error": {"reason": reason, "detail": outcome.detail}}
+
+
+def why_not(result: FileOutcome) -> str | None:
+    """The sentence for a file without a prediction."""
+    match result.outcome:
+        case Unread(detail):
+            return f"{result.path}: {detail}"
+        case Rejected(reason, detail):
+            return f"{result.path} is refused ({reason}): {detail}"
+        case _:
+            return None
+
+
+def _read(path: Path) -> bytes | Unread:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return Unread(error.strerror or str(error))
+
+
+def _import_tensorflow_silently() -> None:
+    """Its native code writes remarks about the machine to standard error, at every log level, over our own."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import tensorflow  # noqa: F401, PLC0415
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,183 @@
+"""The HTTP interface without Ray: what it answers, and how it says no."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from serving.follower import Follower
+from serving.interface import build_api
+from tests.serving.conftest import Poster, Register
+from training.registry import Registry
+
+MAX_BYTES = 50_000
+
+
+@pytest.fixture
+def empty(registry: Registry) -> Iterator[TestClient]:
+    """A server without a model."""
+    follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
+    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+        yield client
+
+
+@pytest.fixture
+def client(registry: Registry, register: Register) -> Iterator[TestClient]:
+    register("v1")
+    registry.promote("v1")
+    follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
+    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+        yield client
+
+
+def problem(answer: Any, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == status
+    assert {"type", "title", "detail"} <= set(body)
+    return body
+
+
+def test_a_poster_is_answered_with_its_genres(client: TestClient, poster: Poster) -> None:
+    answer = client.post("/v1/predict", files={"image": ("a.jpg", poster("red"), "image/jpeg")})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["version"] == "v1"
+    assert body["predicted"] == ["Red"]
+    assert body["genres"][0].keys() == {"genre", "score", "threshold", "passes"}
+    assert body["timings_ms"].keys() == {"decode", "predict"}
+
+
+def test_what_is_no_image_is_415_with_the_reason(client: TestClient) -> None:
+    body = problem(client.post("/v1/predict", files={"image": ("a.jpg", b"%PDF-1.7", "image/jpeg")}), 415)
+    assert body["reason"] == "not_an_image"
+    assert "%PDF-1.7" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda poster: poster("red")[:-200], "truncated"),
+        (lambda poster: poster("red", size=(400, 400)), "too_many_pixels"),
+        (lambda poster: poster("red", size=(16, 16), format="PNG"), "too_small"),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_422_with_the_reason(
+    client: TestClient, poster: Poster, make: Any, reason: str
+) -> None:
+    assert problem(client.post("/v1/predict", files={"image": make(poster)}), 422)["reason"] == reason
+
+
+@pytest.mark.parametrize("request_parts", [{}, {"files": {"file": b"x"}}, {"data": {"image": "text"}}])
+def test_without_the_field_image_the_answer_says_so(client: TestClient, request_parts: dict[str, Any]) -> None:
+    assert "multipart field `image`" in problem(client.post("/v1/predict", **request_parts), 422)["detail"]
+
+
+def test_a_declared_body_over_the_limit_is_413(client: TestClient) -> None:
+    answer = client.post("/v1/predict", files={"image": b"x" * (MAX_BYTES + 1)})
+    assert "larger than 50000 bytes" in problem(answer, 413)["detail"]
+
+
+def test_a_body_without_a_length_is_cut_off_while_it_streams(client: TestClient) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        while sent < 20 * MAX_BYTES:
+            sent += 1000
+            yield b"x" * 1000
+
+    answer = client.post("/v1/predict", content=endless(), headers={"content-type": "multipart/form-data; boundary=b"})
+    assert "larger than 50000 bytes" in problem(answer, 413)["detail"]
+
+
+def test_without_a_model_every_endpoint_is_503_and_the_page_still_comes(empty: TestClient, poster: Poster) -> None:
+    for answer in (
+        empty.get("/healthz"),
+        empty.get("/v1/model"),
+        empty.post("/v1/predict", files={"image": poster("red")}),
+    ):
+        assert "onesheet models promote" in problem(answer, 503)["detail"]
+    assert empty.get("/").status_code == 200
+
+
+def test_health_and_model_tell_the_version_and_the_metrics_beside_the_prior(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok", "version": "v1"}
+    model = client.get("/v1/model").json()
+    assert model["metrics"]["macro_map"] == 0.375
+    assert model["prior_metrics"]["macro_map"] == 0.102
+    assert model["genres"][2] == {"genre": "Blue", "threshold": 0.9}
+    assert model["refused"] is None
+    assert "files" not in model
+
+
+def test_a_refused_version_is_told_by_the_model_endpoint(
+    registry: Registry, register: Register, poster: Poster
+) -> None:
+    register("v1")
+    register("v2")
+    registry.promote("v1")
+    follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
+    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+        registry.store.put("models/v2/model.keras", b"altered")
+        registry.promote("v2")
+        follower.poll()
+        assert client.get("/v1/model").json()["refused"]["version"] == "v2"
+        assert client.post("/v1/predict", files={"image": poster("red")}).json()["version"] == "v1"
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for asset in ("style.css", "script.js", "icon.svg"):
+        assert f"page/{asset}" in page.text
+        text = client.get(f"/page/{asset}").text
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", ""), asset
+    assert "http" not in page.text
+
+
+def test_the_open_api_page_documents_examples_and_problems(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert "Problem" in schema["components"]["schemas"]
+    responses = schema["paths"]["/v1/predict"]["post"]["responses"]
+    assert {"200", "413", "415", "422", "503"} <= set(responses)
+    assert schema["components"]["schemas"]["PredictionAnswer"]["examples"][0]["predicted"]
+    assert client.get("/docs").status_code == 200
+
+
+def test_an_unknown_path_is_a_problem_too(client: TestClient) -> None:
+    problem(client.get("/nothing"), 404)
+    problem(client.get("/v1/predict"), 405)
+
+
+def test_health_answers_while_a_poster_is_being_read(
+    client: TestClient, poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    started = threading.Event()
+
+    def slow(self: Any, images: list[bytes]) -> list[Any]:
+        started.set()
+        release.wait(20)
+        return original(self, images)
+
+    from serving.predictor import Predictor
+
+    original = Predictor.predict
+    monkeypatch.setattr(Predictor, "predict", slow)
+    answers: list[int] = []
+    call = threading.Thread(
+        target=lambda: answers.append(client.post("/v1/predict", files={"image": poster("red")}).status_code)
+    )
+    call.start()
+    assert started.wait(10)
+    assert client.get("/healthz").status_code == 200
+    release.set()
+    call.join(20)
+    assert answers == [200]

@@ -1,0 +1,187 @@
+"""The whole of serving for real: Ray Serve, and the page in a headless Chromium."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cluster.errors import ServingError
+from cluster.settings import Settings, load_settings
+from cluster.store import FolderStore
+from serving.endpoint import Endpoint, options_for, running
+from tests.serving.conftest import Poster, register_tiny
+from training.registry import Registry
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """v1 in production, v2 beside it."""
+    folder = tmp_path_factory.mktemp("serving")
+    registry = Registry(FolderStore(folder / "store"))
+    for version in ("v1", "v2"):
+        register_tiny(registry, folder / version, version)
+    registry.promote("v1")
+    return registry
+
+
+@pytest.fixture(scope="module")
+def settings(registry: Registry) -> Settings:
+    return load_settings(store=registry.store.url, ray_address="local", max_poster_bytes=100_000)
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+        return number
+
+
+@pytest.fixture(scope="module")
+def endpoint(settings: Settings, port: int) -> Iterator[Endpoint]:
+    options = options_for(settings, min_replicas=1, max_replicas=1).model_copy(update={"poll_interval_s": 0.3})
+    with running(options, settings, host="127.0.0.1", port=port) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, endpoint: Endpoint) -> Iterator[Any]:
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(endpoint.url)
+    page.wait_for_selector("#model strong")
+    yield page
+    page.close()
+    assert errors == []
+
+
+def wait_for_version(endpoint: Endpoint, version: str) -> None:
+    deadline = time.monotonic() + 30
+    while httpx.get(f"{endpoint.url}/healthz").json()["version"] != version:
+        assert time.monotonic() < deadline, f"{version} is still not served"
+        time.sleep(0.1)
+
+
+def test_a_picked_poster_gets_its_bars(page: Any, poster: Poster) -> None:
+    page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
+    page.wait_for_selector("#bars li.passes")
+    assert page.inner_text("#status").startswith("Red, read in")
+    assert page.locator("#bars li").count() == 3
+    meter = page.get_by_role("meter", name="Red")
+    assert meter.get_attribute("aria-valuenow") == "98"
+    assert meter.get_attribute("aria-valuetext") == "98 percent, counts from 50 percent: yes"
+    assert page.locator("#preview").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_dropped_or_pasted_poster_gets_its_bars(page: Any, poster: Poster, way: str) -> None:
+    page.evaluate(
+        """([data, way]) => {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "blue.jpg", { type: "image/jpeg" }));
+            document.body.dispatchEvent(way === "drop"
+                ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
+                : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
+        }""",
+        [base64.b64encode(poster("blue")).decode(), way],
+    )
+    page.wait_for_selector("#bars li.passes")
+    assert page.inner_text("#status").startswith("Blue, read in")
+
+
+def test_the_keyboard_reaches_the_poster_picker(page: Any) -> None:
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "pick":
+            break
+    with page.expect_file_chooser():
+        page.keyboard.press("Enter")
+
+
+def test_what_is_no_image_is_told_in_words(page: Any) -> None:
+    page.set_input_files("#pick", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    page.wait_for_selector("#error:visible")
+    assert "This file is not a picture" in page.inner_text("#error")
+    assert not page.locator("#bars").is_visible()
+
+
+def test_a_file_over_the_limit_is_refused_by_the_page_and_by_the_server(page: Any, endpoint: Endpoint) -> None:
+    page.set_input_files("#pick", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"x" * 200_000})
+    page.wait_for_selector("#error:visible")
+    assert "the server takes up to 0.1 MB" in page.inner_text("#error")
+    answer = httpx.post(f"{endpoint.url}/v1/predict", files={"image": b"x" * 200_000})
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_page_shows_the_model_and_its_worth_beside_guessing(page: Any) -> None:
+    page.wait_for_selector("#worth:visible")
+    assert "0.375, guessing by frequency 0.102" in page.inner_text("#worth")
+
+
+def test_a_promotion_is_served_without_a_restart_and_a_broken_one_is_not(
+    page: Any, endpoint: Endpoint, registry: Registry, poster: Poster
+) -> None:
+    registry.promote("v2")
+    wait_for_version(endpoint, "v2")
+    page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
+    page.wait_for_selector("#model strong:has-text('v2')")
+    registry.store.put("models/v1/model.keras", b"damaged")
+    registry.promote("v1")
+    deadline = time.monotonic() + 30
+    while not (refused := httpx.get(f"{endpoint.url}/v1/model").json()["refused"]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert refused["version"] == "v1"
+    assert httpx.get(f"{endpoint.url}/healthz").json()["version"] == "v2"
+
+
+def test_a_second_server_on_the_same_port_is_refused(settings: Settings, endpoint: Endpoint, port: int) -> None:
+    options = options_for(settings, min_replicas=1, max_replicas=1)
+    with (
+        pytest.raises(ServingError, match=f"port {port}: Address already in use"),
+        running(options, settings, host="127.0.0.1", port=port),
+    ):
+        pass
+
+
+def test_a_second_server_on_the_same_ray_cluster_is_refused(settings: Settings, endpoint: Endpoint) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = free.getsockname()[1]
+    options = options_for(settings, min_replicas=1, max_replicas=1)
+    with (
+        pytest.raises(ServingError, match="Ray Serve runs already on this cluster"),
+        running(options, settings, host="127.0.0.1", port=other),
+    ):
+        pass
+    assert httpx.get(f"{endpoint.url}/healthz").status_code == 200
