@@ -133,9 +133,7 @@ def _stages_to_model(stages: _Stages, options: DemoOptions) -> str:
     return str(model["version"])
 
 
-def _tell(
-    stages: _Stages, shared: dict[str, str], url: str, version: str, sample: Path, seconds: float
-) -> None:
+def _tell(stages: _Stages, shared: dict[str, str], url: str, version: str, sample: Path, seconds: float) -> None:
     took = ", ".join(f"{name} {stage_s:.0f} s" for name, stage_s in stages.seconds.items())
     store = shared["ONESHEET_STORE"]
     exports = " ".join(f"{name}={value}" for name, value in shared.items())

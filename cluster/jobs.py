@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shlex
 import socket
@@ -72,7 +73,7 @@ def submit(
     if working_dir is not None:
         runtime_env["working_dir"] = str(working_dir)
     with _explained(address):
-        client = _client(address)
+        client = job_client(address)
         job_id = client.submit_job(entrypoint=shlex.join(command), runtime_env=runtime_env, submission_id=submission_id)
     try:
         _follow(client, job_id, write_log)
@@ -120,9 +121,11 @@ def _wait_for_end(client: Any, job_id: str, address: str, *, timeout_s: float | 
         time.sleep(0.2)
 
 
-def _client(address: str) -> Any:
+def job_client(address: str) -> Any:
+    """Ray's JobSubmissionClient for exactly this address, whatever the environment says."""
     from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
 
+    _use_token()
     before = os.environ.get(_RAY_ADDRESS_VARIABLE)
     os.environ[_RAY_ADDRESS_VARIABLE] = address
     try:
@@ -132,6 +135,15 @@ def _client(address: str) -> Any:
             del os.environ[_RAY_ADDRESS_VARIABLE]
         else:
             os.environ[_RAY_ADDRESS_VARIABLE] = before
+
+
+def _use_token() -> None:
+    """Let Ray's clients send the token in ~/.ray/auth_token, as ray.init does by itself and they do not."""
+    with contextlib.suppress(ImportError):  # Ray before 2.60 knows no such default
+        from ray._private.authentication import authentication_token_setup as setup  # noqa: PLC0415
+
+        setup.logger.setLevel(logging.ERROR)
+        setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _checked_address(address: str) -> str:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from cluster.jobs import job_client
 from cluster.processes import Family, sigterm_as_exit
 from cluster.settings import Settings
 
@@ -27,6 +26,9 @@ _CONNECT_TIMEOUT_S = 5
 _START_TIMEOUT_S = 90
 # A raylet asked to end waits about ten seconds for a job that runs on; nothing of it is worth that here.
 _GRACE_S = 3
+# Ray's address is a gRPC port: to this it answers with a SETTINGS frame of HTTP/2.
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_HTTP2_SETTINGS = b"\x04"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class LocalCluster:
 
     def environment(self) -> dict[str, str]:
         """The variables with which `onesheet`, `ray job` and drivers find it."""
-        return {"ONESHEET_RAY_ADDRESS": self.address, "RAY_API_SERVER_ADDRESS": self.dashboard_url}
+        found = {"ONESHEET_RAY_ADDRESS": self.address, "RAY_API_SERVER_ADDRESS": self.dashboard_url}
+        # Unlike ours, Ray's own job commands send their token only if they are told to.
+        return {**found, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
 
 
 @contextlib.contextmanager
@@ -54,6 +58,7 @@ def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | 
     # Ray and its workers read these from this process; the latter also find our commands on the PATH.
     os.environ.update(node_environment(os.environ))
     import ray  # noqa: PLC0415
+    from ray.exceptions import RayError  # noqa: PLC0415
 
     if ray.is_initialized():
         yield
@@ -66,7 +71,7 @@ def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | 
         _knock(address)
     try:
         ray.init(address, **options)
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ClusterError(f"no Ray cluster to join at {address!r}: {_first_line(error)}") from error
     try:
         yield
@@ -107,7 +112,8 @@ def local_cluster(
     try:
         with sigterm_as_exit(), Family(grace_s=_GRACE_S) as family:
             log = folder / "start.log"
-            family.start(command, environment=node_environment({**os.environ, **(environment or {})}), log=log)
+            base = {**os.environ, **_token_mode(), **(environment or {})}
+            family.start(command, environment=node_environment(base), log=log)
             _wait_until_jobs_are_taken(cluster, family, log)
             yield cluster
     finally:
@@ -122,6 +128,27 @@ def node_environment(base: Mapping[str, str]) -> dict[str, str]:
     return {**base, "PATH": os.pathsep.join([here, *path]), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
+def _token_mode() -> dict[str, str]:
+    """Ray's ports listen on every interface, so that a node without a token runs code for the whole network.
+
+    ray.init makes a token by itself, `ray start` only uses one that is there: hence the same cluster every time.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return {}
+    make = [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"]
+    made = subprocess.run(make, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    return {"RAY_AUTH_MODE": "token"} if made.returncode == 0 else {}  # Ray before 2.52 has no tokens
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError as error:
+            raise ClusterError(f"the dashboard's port {port} cannot be used: {error.strerror}") from error
+
+
 def _knock(address: str) -> None:
     """Ray itself would try for a minute."""
     scheme, _, rest = address.rpartition("://")
@@ -132,7 +159,11 @@ def _knock(address: str) -> None:
             "a job server's http:// address belongs to: onesheet submit --address"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S) as knock:
+            if scheme == "" and os.environ.get("RAY_USE_TLS", "0") == "0":
+                knock.sendall(_HTTP2_HELLO)
+                if knock.recv(9)[3:4] != _HTTP2_SETTINGS:
+                    raise ClusterError(f"what answers at {address!r} is not a Ray cluster; its port is usually 6379")
     except OSError as error:
         raise ClusterError(
             f"no Ray cluster answers at {address!r} ({error}); correct ONESHEET_RAY_ADDRESS, "
@@ -141,11 +172,13 @@ def _knock(address: str) -> None:
 
 
 def _wait_until_jobs_are_taken(cluster: LocalCluster, family: Family, log: Path) -> None:
+    from ray.exceptions import RayError  # noqa: PLC0415
+
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError, json.JSONDecodeError):
-            with urllib.request.urlopen(f"{cluster.dashboard_url}/api/jobs/", timeout=5) as answer:  # noqa: S310
-                json.load(answer)
+        # Ray's own client, since it knows the token that Ray asks for where ~/.ray/auth_token exists.
+        with contextlib.suppress(OSError, RuntimeError, RayError):
+            job_client(cluster.dashboard_url).list_jobs()
             return
         if family.has_failed() or time.monotonic() > deadline:
             raise ClusterError(f"Ray did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")

@@ -43,16 +43,20 @@ class Family:
         self.end()
 
     def start(
-        self, command: Sequence[str | Path], *, environment: Mapping[str, str], log: Path
+        self, command: Sequence[str | Path], *, environment: Mapping[str, str], log: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a command in a session of its own, so that a Ctrl-C reaches us first; its output goes to `log`."""
-        with log.open("ab") as output:
+        """Start a command in a session of its own, so that a Ctrl-C reaches us first.
+
+        Its output goes to `log`; without one, the caller reads it from the process's `stdout`, and errors are shown.
+        """
+        with contextlib.ExitStack() as stack:
+            output = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
             process = subprocess.Popen(  # noqa: S603
                 [str(part) for part in command],
                 env={**environment, _MARK: self._mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,
                 preexec_fn=_end_with_parent() if sys.platform == "linux" else None,  # noqa: PLW1509
             )

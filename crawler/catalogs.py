@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -111,15 +112,17 @@ def _one_hot(row: _Row) -> Title:
     """The one-hot CSV of Wei-Ta Chu's posters: Genre is a Python list, the columns behind it repeat it."""
     try:
         names = ast.literal_eval(row["Genre"])
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(f"Genre {row['Genre']!r} is not a list of names") from error
-    if not isinstance(names, list):
-        raise ValueError(f"Genre {row['Genre']!r} is not a list of names")  # noqa: TRY004
-    return Title(imdb_id=imdb_id(row["Id"]), genres=clean_genres([str(name) for name in names]))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that Python's parser raises
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Genre {row['Genre'][:80]!r} is not a list of names")
+    "".join(names).encode()  # a lone surrogate, as in '\ud800', is a ValueError here and not in Parquet
+    return Title(imdb_id=imdb_id(row["Id"]), genres=clean_genres(names))
 
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

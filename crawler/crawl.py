@@ -59,8 +59,8 @@ class Crawl:
         """
         if crawl_id is not None and not _CRAWL_ID.fullmatch(crawl_id):
             raise CrawlerError(f"crawl id {crawl_id!r}: use lower-case letters, digits and . _ - (at most 80)")
-        if next(read_catalog(catalog), None) is None:
-            raise CrawlerError(f"catalogue {catalog} has columns but no rows")
+        if not any(isinstance(row, Title) for row in read_catalog(catalog)):
+            raise CrawlerError(f"catalogue {catalog} has columns but no row that names a title")
         return cls(crawl_id or _content_id(catalog), catalog, store)
 
     def titles(self) -> Iterator[Title]:

@@ -15,7 +15,7 @@ class BlockedError(IgnoreRequest):
 # Looked through in this order: a subclass stands before its base.
 _REASONS: tuple[tuple[type[BaseException], Reason], ...] = (
     (BlockedError, Reason.BLOCKED),
-    (IgnoreRequest, Reason.ROBOTS),
+    (IgnoreRequest, Reason.REFUSED),
     (download.DownloadTimeoutError, Reason.TIMEOUT),
     (TimeoutError, Reason.TIMEOUT),
     (download.DownloadCancelledError, Reason.TOO_LARGE),
@@ -45,4 +45,9 @@ def rejection_of_status(status: int) -> Rejected | None:
 def rejection_of_error(error: BaseException) -> Rejected:
     """The reason behind an exception of Scrapy's downloader; what has no better name is `unreachable`."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.UNREACHABLE)
+    # Scrapy raises the same bare exception for robots.txt, for an inflated body and for an endless redirect.
+    if "robots.txt" in str(error) and reason is Reason.REFUSED:
+        reason = Reason.ROBOTS
+    elif "DOWNLOAD_MAXSIZE" in str(error) and reason is Reason.REFUSED:
+        reason = Reason.TOO_LARGE
     return Rejected(reason, str(error) or type(error).__name__)

@@ -87,31 +87,32 @@ class Ledger:
     def __init__(self, store: Store, crawl_id: str) -> None:
         self._store = store
         self._crawl_id = crawl_id
-        self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._rows: list[LedgerRow] = []
         self._flushed_at = time.monotonic()
 
     def append(self, row: LedgerRow) -> None:
         """Record a row; it is in storage after the next flush, which comes by itself every few seconds."""
-        with self._lock:
-            self._rows.append(row)
+        self._rows.append(row)  # atomic: the event loop never waits for a write that is under way
 
     def flush_if_due(self) -> None:
         """Write a segment if enough rows wait, or for long enough."""
-        if len(self._rows) >= FLUSH_ROWS or time.monotonic() - self._flushed_at >= FLUSH_S:
+        is_due = len(self._rows) >= FLUSH_ROWS or time.monotonic() - self._flushed_at >= FLUSH_S
+        if is_due and not self._writing.locked():
             self.flush()
 
     def flush(self) -> None:
         """Write the waiting rows as one segment. Rows stay waiting where the store fails."""
-        with self._lock:
+        with self._writing:
             self._flushed_at = time.monotonic()
-            if not self._rows:
+            rows = list(self._rows)
+            if not rows:
                 return
             # The name sorts by time; the token keeps two crawls at once apart.
             name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}.parquet"
-            table = pa.Table.from_pylist([asdict(row) for row in self._rows], schema=SCHEMA)
+            table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
             self._store.put(f"{_segments(self._crawl_id)}{name}", _parquet(table))
-            self._rows.clear()
+            del self._rows[: len(rows)]
 
     def merge(self, titles: Iterable[str]) -> pa.Table:
         """Flush, then write `ledger.parquet` with one row for each of `titles` that has one, and drop the segments."""
@@ -135,7 +136,8 @@ def read_ledger(store: Store, crawl_id: str, columns: list[str] | None = None) -
         try:
             tables.append(pq.read_table(io.BytesIO(store.get(key)), columns=needed))
         except KeyNotFoundError:
-            continue  # not merged yet, or merged since it was listed
+            if key != keys[0]:  # merged since it was listed: ledger.parquet has its rows now
+                return read_ledger(store, crawl_id, columns)
     if not tables:
         return SCHEMA.empty_table().select(names)
     table = pa.concat_tables(tables)

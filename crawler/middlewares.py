@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from collections import Counter
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Self
+from urllib.parse import urlsplit
 
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.retry import RetryMiddleware, get_retry_request
@@ -23,7 +26,7 @@ log = logging.getLogger(__name__)
 class PatientRetryMiddleware(RetryMiddleware):
     """Scrapy's retries, with the wait that the host asked for, or an exponential one with jitter.
 
-    A waiting request keeps its place among the host's concurrent requests, so the host is asked less meanwhile.
+    A waiting request keeps its place among CONCURRENT_REQUESTS, so a host that is overrun is asked less meanwhile.
     A longer wait than RETRY_AFTER_MAX_S is not waited for: the title ends as rate_limited, for the next run.
     """
 
@@ -50,7 +53,10 @@ class PatientRetryMiddleware(RetryMiddleware):
         if wait_s > self._longest_s:
             log.warning("%s asks to wait %.0f s: left for the next run", response.url, wait_s)
             return response
-        await asyncio.sleep(wait_s)
+        ends_at = time.monotonic() + wait_s
+        # In short steps: Ctrl-C does not wait for the host.
+        while self.crawler.crawling and (left_s := ends_at - time.monotonic()) > 0:
+            await asyncio.sleep(min(left_s, 0.5))
         return retry
 
 
@@ -65,7 +71,7 @@ class BlockPageMiddleware:
         self._limit = crawler.settings.getint("BLOCK_LIMIT")
         if self._limit < 1:
             raise NotConfigured(f"BLOCK_LIMIT={self._limit} must be at least 1")
-        self._in_a_row = 0
+        self._in_a_row: Counter[str] = Counter()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -76,13 +82,15 @@ class BlockPageMiddleware:
             name.decode("latin-1").lower(): b"".join(values).decode("latin-1")
             for name, values in response.headers.items()
         }
+        # By host: an image host that answers well says nothing of the host of the title pages.
+        host = urlsplit(response.url).netloc
         if not is_blocked(response.status, headers, response.body):
-            self._in_a_row = 0
+            self._in_a_row[host] = 0
             return response
-        self._in_a_row += 1
+        self._in_a_row[host] += 1
         if self.crawler.stats:
             self.crawler.stats.inc_value("blocked/count")
-        if self._in_a_row == self._limit and self.crawler.engine:
+        if self._in_a_row[host] == self._limit and self.crawler.engine:
             log.error(
                 "%d block pages in a row, the last from %s: the crawl stops here and keeps what it has. "
                 "Come back later, or ask the host for access.",
@@ -102,6 +110,8 @@ def retry_after_s(value: bytes | None, now: datetime | None = None) -> float | N
         return float(text)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)  # "-0000" is UTC, of an unknown place
     return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())

@@ -52,7 +52,7 @@ def parse_title(html: str) -> TitlePage:
     """Read a title page. Never raises on any text."""
     if not html.strip():
         return TitlePage()
-    page = Selector(text=html.replace("\x00", ""))
+    page = Selector(body=html.encode(errors="replace"))
     data = _ld_json(page)
     og = {
         str(meta.attrib["property"]).removeprefix("og:"): str(meta.attrib.get("content", ""))
@@ -73,7 +73,8 @@ def parse_title(html: str) -> TitlePage:
 def _ld_json(page: Selector) -> dict[str, Any]:
     for script in page.css("script[type='application/ld+json']::text").getall():
         try:
-            data = json.loads(script)
+            # Twice: "\ud800" is JSON, but the lone surrogate that it stands for can be neither sent nor stored.
+            data = json.loads(json.dumps(json.loads(script), ensure_ascii=False).encode(errors="replace"))
         except (ValueError, RecursionError):
             continue
         if isinstance(data, dict) and _text(data.get("@type")) in _TITLE_TYPES:
@@ -105,5 +106,5 @@ def _text(value: object) -> str | None:
 def _number(value: object) -> float | None:
     try:
         return float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

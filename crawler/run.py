@@ -27,4 +27,6 @@ def run_crawl(catalog: Path, *, store: str | None = None, crawl_id: str | None =
         raise CrawlerError("the crawl did not start; ONESHEET_LOG_LEVEL=DEBUG shows why")
     if spider.store_error:
         raise spider.store_error
+    if not spider.summary:
+        raise CrawlerError("the crawl ended before it began; run `scrapy crawl posters` to see why")
     return spider.summary

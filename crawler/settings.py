@@ -13,6 +13,8 @@ COMMANDS_MODULE = "crawler.scrapy_commands"
 # The spider adds ONESHEET_CONTACT in brackets.
 USER_AGENT = "onesheet/0.1"
 ROBOTSTXT_OBEY = True
+# Every answer reaches the spider, which gives it a reason; redirects are followed first.
+HTTPERROR_ALLOW_ALL = True
 COOKIES_ENABLED = False
 # No ports are opened on a harvester; -s REMOTE_CONTROL_ENABLED=1 is one flag away.
 TELNETCONSOLE_ENABLED = False

@@ -42,7 +42,7 @@ def plan_epoch(
     held = [len(range(other, total, world_size)) for other in range(world_size)]
     if not min(held):
         raise ValueError(f"{total} rows are too few for {world_size} workers")
-    steps = math.ceil(held[0] / batch_size)
+    steps = steps_an_epoch(total, world_size=world_size, batch_size=batch_size)
     mine = np.arange(held[rank])
     if seed is not None:
         np.random.default_rng([seed, epoch, rank]).shuffle(mine)
@@ -51,6 +51,11 @@ def plan_epoch(
     real = np.array([[min(max(n - step * batch_size, 0), batch_size) for n in held] for step in range(steps)])
     weights *= (world_size * batch_size / real.sum(axis=1, keepdims=True)).astype(np.float32)
     return Plan(padded, weights)
+
+
+def steps_an_epoch(total: int, *, world_size: int, batch_size: int) -> int:
+    """The steps that every worker takes, by the worker with the most rows."""
+    return math.ceil(math.ceil(total / world_size) / batch_size)
 
 
 class Epochs:
@@ -100,12 +105,13 @@ def training_batches(
     labels = tf.constant(rows.labels)
     decoded = _decoded(flat.map(lambda row, weight: row), pixels)
     answers = flat.map(lambda row, weight: (tf.gather(labels, row), weight))
-    return (
+    batches = (
         tf.data.Dataset.zip(decoded, answers)
         .map(lambda image, answer: (image, *answer))
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
+    return _with_length(batches, rows, world_size, batch_size)
 
 
 def feature_batches(
@@ -123,11 +129,12 @@ def feature_batches(
 
     flat = _planned(rows, epochs, rank=rank, world_size=world_size, batch_size=batch_size, seed=seed)
     inputs, labels = tf.constant(features), tf.constant(rows.labels)
-    return (
+    batches = (
         flat.batch(batch_size, drop_remainder=True)
         .map(lambda row, weight: (tf.gather(inputs, row), tf.gather(labels, row), weight))
         .prefetch(tf.data.AUTOTUNE)
     )
+    return _with_length(batches, rows, world_size, batch_size)
 
 
 def _planned(rows: Rows, epochs: Epochs, *, rank: int, world_size: int, batch_size: int, seed: int) -> Any:
@@ -141,6 +148,18 @@ def _planned(rows: Rows, epochs: Epochs, *, rank: int, world_size: int, batch_si
 
     signature = (tf.TensorSpec((batch_size,), tf.int64), tf.TensorSpec((batch_size,), tf.float32))
     return tf.data.Dataset.from_generator(steps, output_signature=signature).unbatch()
+
+
+def _with_length(batches: Any, rows: Rows, world_size: int, batch_size: int) -> Any:
+    """The batches with their number known to Keras.
+
+    Without it, `fit` finds the end by a step that fails, and of that step the graph still runs what needs no data:
+    Keras 3.15 then counts one optimizer iteration too many an epoch, which bends Adam and every schedule.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    steps = steps_an_epoch(rows.total, world_size=world_size, batch_size=batch_size)
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def _decoded(indices: Any, pixels: Pixels) -> Any:

@@ -13,14 +13,17 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 Array = np.ndarray[Any, Any]
 
 
-def measure(y_true: Array, scores: Array, thresholds: Array) -> dict[str, float]:
-    """Every metric by name: macro_map, micro_ap, micro_f1, macro_f1, top3_hit, binary_accuracy, cross_entropy."""
-    predicted = scores >= thresholds
+def measure(y_true: Array, scores: Array, thresholds: Array, global_threshold: float) -> dict[str, float]:
+    """Every metric by name.
+
+    macro_map, micro_ap and cross_entropy need no threshold; macro_f1 is at the genres' own `thresholds`, micro_f1
+    at the one `global_threshold`, both tuned on other posters; binary_accuracy is at one half.
+    """
     return {
         "macro_map": macro_map(y_true, scores),
         "micro_ap": float(average_precision_score(y_true.ravel(), scores.ravel())),
-        "micro_f1": float(f1_score(y_true, predicted, average="micro", zero_division=0)),
-        "macro_f1": float(f1_score(y_true, predicted, average="macro", zero_division=0)),
+        "micro_f1": float(f1_score(y_true, scores >= global_threshold, average="micro", zero_division=0)),
+        "macro_f1": float(f1_score(y_true, scores >= thresholds, average="macro", zero_division=0)),
         "top3_hit": top_k_hit(y_true, scores, k=3),
         "binary_accuracy": float(np.mean((scores >= 0.5) == (y_true > 0))),
         "cross_entropy": cross_entropy(y_true, scores),
@@ -57,9 +60,18 @@ def cross_entropy(y_true: Array, scores: Array) -> float:
 
 def tune_thresholds(y_true: Array, scores: Array) -> Array:
     """float64 [genres]: for each genre the threshold with the best F1 on these posters; 0.5 where none has it."""
-    thresholds = np.full(y_true.shape[1], 0.5)
-    for genre in np.flatnonzero(y_true.any(axis=0)):
-        precision, recall, cuts = precision_recall_curve(y_true[:, genre], scores[:, genre])
-        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        thresholds[genre] = cuts[np.argmax(f1[:-1])]
-    return thresholds
+    return np.array([_best_f1(y_true[:, genre], scores[:, genre]) for genre in range(y_true.shape[1])])
+
+
+def tune_global_threshold(y_true: Array, scores: Array) -> float:
+    """The one threshold for all genres with the best micro F1 on these posters."""
+    return _best_f1(y_true.ravel(), scores.ravel())
+
+
+def _best_f1(y_true: Array, scores: Array) -> float:
+    if not y_true.any():
+        return 0.5
+    precision, recall, cuts = precision_recall_curve(y_true, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    # The last point has no threshold: it predicts nothing.
+    return float(cuts[np.argmax(f1[:-1])])

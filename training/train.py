@@ -86,10 +86,11 @@ def train(options: TrainOptions, store: Store, say: Callable[[str], None]) -> Tr
         cpus_per_worker=cpus,
     )
     say(f"run {run}: {dataset.posters['train']} train posters, {options.workers} worker(s) of {cpus} CPU")
+    # Before any worker starts: weights that do not fit are said at once.
+    network = build_network(task, dataset)
     with tempfile.TemporaryDirectory(prefix="onesheet-run-") as folder:
         checkpoint = Path(folder, "checkpoint")
         history = _fit(run, task, options, cpus, store, checkpoint, say)
-        network = build_network(task, dataset)
         load_checkpoint(checkpoint, network.head or network.model)
         evaluation = evaluate(network.model, store, dataset, say)
         bundle = Path(folder, "bundle")
@@ -115,10 +116,23 @@ def _fit(
     from ray.util.queue import Queue  # noqa: PLC0415
 
     filesystem, root = store.filesystem()
-    lines = Queue(actor_options={"num_cpus": 0})
+    events = Queue(actor_options={"num_cpus": 0})
+    history: dict[int, dict[str, Any]] = {}
+
+    def follow(event: str | dict[str, Any]) -> None:
+        if isinstance(event, str):
+            say(event)
+            return
+        # An epoch that a restarted group does again replaces its first row.
+        history[event["epoch"]] = event
+        say(
+            f"epoch {event['epoch']}/{task.epochs}  loss {event['loss']:.4f}  "
+            f"validation mAP {event[SCORE]:.3f}  {event['images_per_s']:,.0f} posters/s"
+        )
+
     trainer = TensorflowTrainer(
         train_worker,
-        train_loop_config={"task": asdict(task), "lines": lines},
+        train_loop_config={"task": asdict(task), "events": events},
         scaling_config=ray.train.ScalingConfig(
             num_workers=options.workers,
             use_gpu=options.gpus_per_worker > 0,
@@ -135,35 +149,34 @@ def _fit(
             ),
         ),
     )
-    with _echo(lines, say), _explained(run):
+    with _followed(events, follow), _explained(run):
         result = trainer.fit()
     best = result.get_best_checkpoint(SCORE, "max")
     best.to_directory(str(checkpoint))
-    frame = result.metrics_dataframe
-    return [] if frame is None else json.loads(frame.to_json(orient="records"))
+    return [history[epoch] for epoch in sorted(history)]
 
 
 @contextlib.contextmanager
-def _echo(lines: Any, say: Callable[[str], None]) -> Iterator[None]:
-    """Say what the workers put into the queue, as it comes."""
+def _followed(events: Any, follow: Callable[[Any], None]) -> Iterator[None]:
+    """Hand on what the workers put into the queue, as it comes."""
     ended = threading.Event()
 
-    def follow() -> None:
+    def hand_on() -> None:
         while True:
             try:
-                say(lines.get(timeout=0.5))
+                follow(events.get(timeout=0.5))
             except Empty:
                 if ended.is_set():
                     return
 
-    thread = threading.Thread(target=follow, daemon=True)
+    thread = threading.Thread(target=hand_on, daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join(timeout=5)
-        lines.shutdown()
+        events.shutdown()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from cluster.store import open_store
 from training.architecture import BuildOptions, Network, find
 from training.dataset import Card, read_card
-from training.evaluate import predict
+from training.evaluate import inference, predict
 from training.inputs import Epochs, Pixels, feature_batches, training_batches
 from training.metrics import macro_map
 from training.rows import Rows
@@ -65,14 +65,18 @@ def build_network(task: TrainTask, card: Card) -> Network:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """The `train_loop_per_worker` of Ray's TensorflowTrainer. config: {"task": TrainTask as dict, "lines": Queue}."""
+    """The `train_loop_per_worker` of Ray's TensorflowTrainer.
+
+    config: {"task": TrainTask as dict, "events": Queue}; rank 0 puts a line of text for each remark into the
+    queue, and a dict of metrics for each epoch.
+    """
     import keras  # noqa: PLC0415
     import ray.train  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
     from training.parallel import AgreeOnStatistics, DataParallelModel, Workers, broadcast  # noqa: PLC0415
 
-    task, lines = TrainTask(**config["task"]), config["lines"]
+    task, events = TrainTask(**config["task"]), config["events"]
     tf.config.threading.set_intra_op_parallelism_threads(task.cpus_per_worker)
     workers = Workers.from_tf_config()
     keras.utils.set_random_seed(task.seed)
@@ -84,17 +88,17 @@ def train_worker(config: dict[str, Any]) -> None:
     batch_size = max(1, task.global_batch_size // workers.world_size)
     epochs = Epochs()
 
-    def say(line: str) -> None:
+    def tell(event: str | dict[str, Any]) -> None:
         if workers.rank == 0:
-            lines.put(line)
+            events.put(event)
 
     with Rows(store, card, "train", **place) as rows, Rows(store, card, "validation") as validation:
         size = {"height_px": task.height_px, "width_px": task.width_px}
         if network.backbone is not None:
-            say(f"features of {rows.total} train posters from the frozen backbone, once")
+            tell(f"features of {rows.total} train posters from the frozen backbone, once")
             began = time.monotonic()
-            features = predict(network.backbone, rows, **size)
-            say(f"  {len(rows) / (time.monotonic() - began):.0f} posters/s on each worker")
+            features = predict(inference(network.backbone), rows, **size)
+            tell(f"  {len(rows) / (time.monotonic() - began):.0f} posters/s on each worker")
             batches = feature_batches(features, rows, epochs, **place, batch_size=batch_size, seed=task.seed)
         else:
             pixels = Pixels(rows, **size)
@@ -108,7 +112,7 @@ def train_worker(config: dict[str, Any]) -> None:
         if checkpoint:
             with checkpoint.as_directory() as folder:
                 epochs.current = load_checkpoint(Path(folder), trained, model.optimizer)
-            say(f"going on from the checkpoint of epoch {epochs.current}")
+            tell(f"going on from the checkpoint of epoch {epochs.current}")
         broadcast(model.variables, workers)
 
         class Report(keras.callbacks.Callback):
@@ -126,10 +130,7 @@ def train_worker(config: dict[str, Any]) -> None:
                     ray.train.report(metrics)
                     return
                 metrics[SCORE] = score()
-                say(
-                    f"epoch {epoch + 1}/{task.epochs}  loss {loss:.4f}  validation mAP {metrics[SCORE]:.3f}  "
-                    f"{rate:,.0f} posters/s"
-                )
+                tell(metrics)
                 with tempfile.TemporaryDirectory(prefix="onesheet-checkpoint-") as folder:
                     save_checkpoint(Path(folder), trained, model.optimizer, epoch + 1)
                     ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
@@ -148,8 +149,9 @@ def _validation(network: Network, rows: Rows, rank: int, size: dict[str, int]) -
     if rank != 0:
         return lambda: 0.0
     if network.backbone is None:
-        return lambda: macro_map(rows.labels, predict(network.model, rows, **size))
-    features = predict(network.backbone, rows, **size)
+        forward = inference(network.model)
+        return lambda: macro_map(rows.labels, predict(forward, rows, **size))
+    features = predict(inference(network.backbone), rows, **size)
     return lambda: macro_map(rows.labels, network.head.predict(features, batch_size=512, verbose=0))
 
 

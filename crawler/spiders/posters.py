@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import scrapy
 from scrapy import signals
 from scrapy.crawler import Crawler
-from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Request, Response, TextResponse
 from scrapy.settings import BaseSettings
 from twisted.python.failure import Failure
@@ -59,6 +58,7 @@ class PostersSpider(scrapy.Spider):
         if not catalog:
             raise CrawlerError("no catalogue; give one with -a catalog=PATH")
         settings = load_settings(store=store)
+        _require_page_url(settings)
         crawl = Crawl.open(Path(catalog), open_store(settings.store), crawl_id)
         crawl.store.check()
         _require_contact(settings, crawl)
@@ -86,12 +86,17 @@ class PostersSpider(scrapy.Spider):
 
     async def start(self) -> AsyncIterator[Request | Attempt]:
         self.started_at = datetime.now(UTC)
-        rejected = self.crawl.save_titles()
+        try:
+            rejected = self.crawl.save_titles()
+            self.done = done_titles(self.crawl.store, self.crawl.crawl_id)
+        except StoreError as error:
+            self.store_error = error
+            log.error("the crawl cannot begin: %s", error)
+            return
         self.rejected_rows = len(rejected)
         for row in rejected[:20]:
             log.warning("%s, line %d: %s", self.crawl.catalog, row.line, row.detail)
         self.total = sum(1 for _ in self.crawl.titles())
-        self.done = done_titles(self.crawl.store, self.crawl.crawl_id)
         log.info("crawl %s: %d titles, %d done before", self.crawl.crawl_id, self.total, len(self.done))
         for title in self.crawl.titles():
             if title.imdb_id in self.done:
@@ -119,7 +124,7 @@ class PostersSpider(scrapy.Spider):
                 callback=callback,
                 errback=self.parse_failure,
                 cb_kwargs=context,
-                meta={"handle_httpstatus_all": True, "context": context},
+                meta={"context": context},
                 priority=priority,
                 dont_filter=True,
             )
@@ -156,12 +161,13 @@ class PostersSpider(scrapy.Spider):
     def parse_failure(self, failure: Failure) -> Iterator[Attempt]:
         """What never became a response: robots.txt, a block page, a timeout, a refused connection."""
         request: Request = failure.request  # type: ignore[attr-defined]
+        rejected = rejection_of_error(failure.value or RuntimeError("no reason given"))
         yield Attempt(
             **request.meta["context"],
             url=request.url,
-            # robots.txt and a closing crawl refuse a request before it is sent.
-            attempts=request.meta.get("retry_times", 0) + (0 if failure.check(IgnoreRequest) else 1),
-            outcome=rejection_of_error(failure.value or RuntimeError("no reason given")),
+            # robots.txt refuses a request before it is sent.
+            attempts=request.meta.get("retry_times", 0) + (rejected.reason is not Reason.ROBOTS),
+            outcome=rejected,
         )
 
     def _attempt(self, response: Response, **known: Any) -> Attempt:
@@ -192,6 +198,15 @@ class PostersSpider(scrapy.Spider):
             return
         self.is_finished = bool(self.summary["finished"])
         log.info("crawl ended: %s", self.summary)
+
+
+def _require_page_url(settings: Settings) -> None:
+    try:
+        is_template = settings.page_url.format(imdb_id="tt0000001") != settings.page_url
+    except (LookupError, ValueError, AttributeError):
+        is_template = False
+    if not is_template:
+        raise CrawlerError(f"ONESHEET_PAGE_URL={settings.page_url!r} needs the place {{imdb_id}}, and no other")
 
 
 def _require_contact(settings: Settings, crawl: Crawl) -> None:

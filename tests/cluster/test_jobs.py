@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -132,5 +133,6 @@ class TestOnARealCluster:
     def test_rays_own_submit_runs_the_same_command_line(self, ray_head: LocalCluster) -> None:
         ray = str(Path(sys.executable).parent / "ray")
         command = [ray, "job", "submit", "--address", ray_head.dashboard_url, "--", "onesheet", "--help"]
-        told = subprocess.run(command, check=True, capture_output=True, text=True)
+        environment = {**os.environ, **ray_head.environment()}
+        told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         assert "Usage: onesheet" in told.stdout

@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cluster.errors import ClusterError
+from cluster.jobs import job_client
 from cluster.nodes import LocalCluster, connect, local_cluster, node_environment
 from cluster.settings import load_settings
 from tests.s3_servers import free_ports
@@ -67,9 +67,9 @@ class TestConnect:
     def test_a_server_that_is_not_ray_is_said_within_seconds(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             started = time.monotonic()
-            with pytest.raises(ClusterError, match="no Ray cluster to join at"):
+            with pytest.raises(ClusterError, match="no Ray cluster answers at"):
                 connect(load_settings(ray_address=f"127.0.0.1:{server.getsockname()[1]}")).__enter__()
-            assert time.monotonic() - started < 30
+            assert time.monotonic() - started < 10
 
     @pytest.mark.slow
     def test_without_an_address_ray_runs_here_and_ends_with_the_block(self) -> None:
@@ -106,17 +106,17 @@ class TestNodeEnvironment:
 @pytest.mark.slow
 class TestLocalCluster:
     def test_two_clusters_live_beside_each_other_and_each_ends_alone(self, ray_head: LocalCluster) -> None:
-        before = set(psutil.pids())
+        me = psutil.Process()
+        before = set(me.children(recursive=True))
         with local_cluster(num_cpus=1, environment={"RAY_SERVE_ENABLE_HA_PROXY": "1"}) as cluster:
-            started = [psutil.Process(pid) for pid in set(psutil.pids()) - before if psutil.pid_exists(pid)]
+            started = list(set(me.children(recursive=True)) - before)
             assert any("raylet" in process.name() for process in started)
             assert cluster.address != ray_head.address
             folder = cluster.logs.parent.parent
             assert cluster.logs.is_dir()
         assert _left(started) == []
         assert not folder.exists()
-        with urllib.request.urlopen(f"{ray_head.dashboard_url}/api/version") as answer:
-            assert answer.status == 200
+        job_client(ray_head.dashboard_url).list_jobs()
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_nothing_runs_on_when_a_signal_ends_its_owner(self, number: signal.Signals) -> None:
@@ -128,15 +128,21 @@ class TestLocalCluster:
             assert owner.stdout
             folder = Path(owner.stdout.readline().decode().strip())
             started = psutil.Process(owner.pid).children(recursive=True)
-            assert any("raylet" in process.name() for process in started)
             owner.send_signal(number)
             owner.wait(30)
         if number == signal.SIGKILL:
             _wait_until_gone(started)
             shutil.rmtree(folder)
+        assert len(started) > 3, "the cluster ran"
         assert _left(started) == []
         assert not folder.exists()
 
     def test_a_cluster_that_cannot_start_says_why(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ClusterError, match="Ray did not start"):
-            local_cluster(dashboard_port=taken.getsockname()[1]).__enter__()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(
+                ClusterError, match=f"the dashboard's port {port} cannot be used: Address already in use"
+            ):
+                local_cluster(dashboard_port=port).__enter__()
+        with pytest.raises(ClusterError, match=r"Ray did not start; it said:\n.*num-cpus"):
+            local_cluster(num_cpus=-1).__enter__()

@@ -120,6 +120,8 @@ def test_a_dropped_or_pasted_poster_gets_its_bars(page: Any, poster: Poster, way
 
 
 def test_the_keyboard_reaches_the_poster_picker(page: Any) -> None:
+    # Listening before the first key: Playwright turns interception on without waiting, and would lose the event.
+    page.on("filechooser", lambda chooser: None)
     for _ in range(5):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "pick":

@@ -1,0 +1,96 @@
+"""Retry-After, and hosts that only block."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.http import HtmlResponse, Request
+from scrapy.settings import Settings
+
+from crawler.failures import BlockedError
+from crawler.middlewares import BlockPageMiddleware, retry_after_s
+
+NOW = datetime(2026, 10, 21, 7, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"120", 120),
+        (b" 0 ", 0),
+        (b"Wed, 21 Oct 2026 07:00:30 GMT", 30),
+        (b"Wed, 21 Oct 2026 09:00:30 +0200", 30),
+        (b"Wed, 21 Oct 2026 07:00:30 -0000", 30),
+        (b"Wed, 21 Oct 2020 07:00:30 GMT", 0),
+    ],
+)
+def test_seconds_and_dates_are_understood_and_the_past_is_now(value: bytes, seconds: float) -> None:
+    assert retry_after_s(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("value", [None, b"", b"soon", b"-5", b"1.5", b"\xff\xb2", b"Wed, 99 Oct 2026 07:00:30 GMT"])
+def test_garbage_asks_for_nothing(value: bytes | None) -> None:
+    assert retry_after_s(value, NOW) is None
+
+
+@given(st.binary())
+@example(b"9" * 5000)
+@example(b"Wed, 21 Oct 99999999999999999999 07:28:00 GMT")
+@example(b"Wed, 21 Oct 2026 07:28:00 +999999999999999")
+def test_any_retry_after_is_nothing_or_a_wait_that_is_not_negative(value: bytes) -> None:
+    wait_s = retry_after_s(value, NOW)
+    assert wait_s is None or wait_s >= 0
+
+
+class _Engine:
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    async def close_spider_async(self, *, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def _closings(answers: list[str], limit: int = 3) -> list[str]:
+    """What the middleware closes the spider for; an answer is a host, with ! where it blocks."""
+    engine = _Engine()
+    crawler = SimpleNamespace(settings=Settings({"BLOCK_LIMIT": limit}), engine=engine, stats=None)
+    middleware = BlockPageMiddleware(cast("Crawler", crawler))
+
+    async def answer_all() -> None:
+        for answer in answers:
+            url = f"https://{answer.rstrip('!')}/"
+            response = HtmlResponse(url, status=202 if answer.endswith("!") else 200, body=b"")
+            try:
+                await middleware.process_response(Request(url), response)
+            except BlockedError:
+                assert answer.endswith("!")
+            await asyncio.sleep(0)
+
+    asyncio.run(answer_all())
+    return engine.reasons
+
+
+def test_a_host_that_only_blocks_ends_the_crawl_once() -> None:
+    assert _closings(["a!"] * 5) == ["blocked"]
+
+
+def test_a_host_that_answers_in_between_goes_on() -> None:
+    assert _closings(["a!", "a!", "a", "a!", "a!"]) == []
+
+
+def test_an_image_host_that_answers_well_does_not_hide_that_the_pages_are_blocked() -> None:
+    assert _closings(["pages!", "images", "pages!", "images", "pages!"]) == ["blocked"]
+
+
+def test_a_limit_below_one_is_refused_with_its_name_and_value() -> None:
+    crawler: Any = SimpleNamespace(settings=Settings({"BLOCK_LIMIT": 0}))
+    with pytest.raises(NotConfigured, match="BLOCK_LIMIT=0 must be at least 1"):
+        BlockPageMiddleware(crawler)

@@ -1,0 +1,116 @@
+"""Whole training runs over real Ray Train workers, on drawn posters."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from cluster.errors import TrainingError
+from cluster.nodes import connect
+from cluster.settings import load_settings
+from cluster.store import FolderStore
+from training.bundle import load_model
+from training.dataset import Card
+from training.registry import Registry
+from training.train import TrainOptions, train
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    with connect(load_settings(), num_cpus=2):
+        yield
+
+
+def workers() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_two_workers_train_a_model_that_is_registered_with_its_metrics_and_lineage(
+    ray: None, dataset: tuple[FolderStore, Card], tmp_path: Path
+):
+    store, card = dataset
+    lines: list[str] = []
+    result = train(TrainOptions(architecture="cnn_small", workers=2, epochs=2), store, lines.append)
+    bundle = Registry(store).card(result.version)
+    assert bundle.lineage["dataset_id"] == card.dataset_id
+    assert bundle.genres == tuple(card.genres)
+    assert set(bundle.metrics) == set(bundle.prior_metrics) >= {"macro_map", "micro_f1", "macro_f1", "top3_hit"}
+    assert [line for line in lines if line.startswith("epoch 2/2")]
+    report = json.loads(store.get(f"runs/{result.version}/report.json"))
+    assert [row["epoch"] for row in report["history"]] == [1, 2]
+    fetched = Registry(store).fetch(result.version, tmp_path)
+    scores = load_model(tmp_path, fetched).predict(np.zeros((1, 96, 64, 3)), verbose=0)
+    assert scores.shape == (1, len(card.genres))
+
+
+def test_a_frozen_backbone_trains_its_head_from_features(ray: None, dataset: tuple[FolderStore, Card], tmp_path: Path):
+    import keras
+
+    store, _ = dataset
+    weights = tmp_path / "backbone.weights.h5"
+    keras.applications.MobileNetV2(input_shape=(64, 48, 3), include_top=False, weights=None).save_weights(weights)
+    lines: list[str] = []
+    options = TrainOptions(
+        architecture="mobilenet_v2", weights=str(weights), epochs=3, height_px=64, width_px=48, workers=1
+    )
+    result = train(options, store, lines.append)
+    assert [line for line in lines if line.startswith("features of")]
+    assert result.card.lineage["weights"] == "backbone.weights.h5"
+    assert (result.card.height_px, result.card.width_px) == (64, 48)
+    assert result.card.metrics["macro_map"] > 0
+
+
+def test_a_killed_worker_costs_an_epoch_and_not_the_run(ray: None, dataset: tuple[FolderStore, Card]):
+    store, _ = dataset
+    lines: list[str] = []
+    killed = threading.Event()
+
+    def kill_one_after_the_second_epoch() -> None:
+        while not any(line.startswith("epoch 2/6") for line in lines):
+            time.sleep(0.02)
+        workers()[0].kill()
+        killed.set()
+
+    threading.Thread(target=kill_one_after_the_second_epoch, daemon=True).start()
+    result = train(TrainOptions(architecture="cnn_small", workers=2, epochs=6), store, lines.append)
+    assert killed.is_set()
+    assert [line for line in lines if line.startswith("going on from the checkpoint of epoch")], lines
+    report = json.loads(store.get(f"runs/{result.version}/report.json"))
+    assert [row["epoch"] for row in report["history"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_cannot_be_trained_is_said_before_a_worker_starts(
+    ray: None, dataset: tuple[FolderStore, Card], tmp_path: Path
+):
+    store, _ = dataset
+
+    def refused(**options: object) -> str:
+        with pytest.raises(TrainingError) as error:
+            train(TrainOptions(**{"architecture": "cnn_small", **options}), store, lambda line: None)  # type: ignore[arg-type]
+        return str(error.value)
+
+    assert "no architecture 'resnet'; there are cnn_small" in refused(architecture="resnet")
+    assert "takes no --weights" in refused(weights="imagenet")
+    assert "--workers 0" in refused(workers=0)
+    assert "need 3, and the cluster has 2; ask for fewer --workers" in refused(workers=3)
+    assert "1 workers of 1 GPU need 1, and the cluster has 0" in refused(gpus_per_worker=1)
+    assert "has no dataset 'ds-nope'" in refused(dataset_id="ds-nope")
+    missing = refused(architecture="mobilenet_v2", weights=str(tmp_path / "no.weights.h5"))
+    assert "No such file or directory; give a .weights.h5 file, imagenet or none" in missing
+    (tmp_path / "bad.weights.h5").write_bytes(b"no weights")
+    bad = refused(architecture="mobilenet_v2", weights=str(tmp_path / "bad.weights.h5"))
+    assert "do not fit MobileNetV2 without top" in bad
+    assert not [key for key in store.list("models/") if "mobilenet_v2-nope" in key]
