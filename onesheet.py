@@ -8,11 +8,13 @@ import sys
 
 import typer
 
+from cluster.commands import SUBMIT_CONTEXT, demo, submit
 from cluster.console import console
 from cluster.errors import OnesheetError
 from cluster.settings import load_settings
 from crawler.commands import crawl, crawls
 from crawler.site.commands import site
+from serving.commands import predict, serve
 from training.commands import architectures, datasets, prepare, train
 from training.model_commands import models_app
 
@@ -28,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command("demo")(demo)
 app.command("site")(site)
 app.command("crawl")(crawl)
 app.command("crawls")(crawls)
@@ -36,6 +39,9 @@ app.command("datasets")(datasets)
 app.command("architectures")(architectures)
 app.command("train")(train)
 app.add_typer(models_app, name="models")
+app.command("serve")(serve)
+app.command("predict")(predict)
+app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 
 
 def main() -> None:

@@ -51,8 +51,8 @@ class _Stages:
 
     family: Family
     environment: dict[str, str]
-    logs: Path
     seconds: dict[str, float] = field(default_factory=dict)
+    servers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str, command: list[str]) -> Iterator[None]:
@@ -77,6 +77,7 @@ class _Stages:
             process = self.family.start(_executable(command), environment=self.environment)
             for line in _output(process):
                 if result := _result(line):
+                    self.servers[name] = process
                     return result
         raise ClusterError(f"the demo stops: `{shlex.join(command)}` ended with exit code {process.wait()}")
 
@@ -96,18 +97,19 @@ def run_demo(options: DemoOptions) -> None:
         shared = {"ONESHEET_STORE": store.url, **ray.environment()}
         # `scrapy` finds the project from any folder.
         environment = {**os.environ, **shared, "SCRAPY_SETTINGS_MODULE": "crawler.settings"}
-        stages = _Stages(family, environment, options.folder)
+        stages = _Stages(family, environment)
         version = _stages_to_model(stages, options)
         endpoint = stages.serve("serve", ["onesheet", "serve", "--port", str(options.port), "--json"])
         sample = _sample(store, options.folder)
         _tell(stages, shared, endpoint["url"], version, sample, time.monotonic() - began)
         try:
-            while not family.has_failed():
+            while all(server.poll() is None for server in stages.servers.values()):
                 time.sleep(0.5)
         except KeyboardInterrupt:
             say("\nstopping …")
             return
-        raise ClusterError("the endpoint or the rehearsal site ended by itself; its last lines are above")
+        ended = [name for name, server in stages.servers.items() if server.poll() is not None]
+        raise ClusterError(f"the demo stops: {' and '.join(ended)} ended by itself; the reason is above")
 
 
 def _stages_to_model(stages: _Stages, options: DemoOptions) -> str:

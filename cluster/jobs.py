@@ -54,13 +54,14 @@ def submit(
     working_dir: Path | None = None,
     environment: Mapping[str, str] | None = None,
     submission_id: str | None = None,
-    write_log: Callable[[str], object] = sys.stdout.write,
+    write_log: Callable[[str], object] | None = None,
 ) -> JobResult:
     """Run a command line on the cluster, as `ray job submit` does, pass its log on, and wait for its end.
 
     address: of the job server, http://host:8265. working_dir: a folder that is uploaded for the job to run in.
     environment: ONESHEET_… variables for the job; others are refused, since a job's environment can be read by
-    everyone who sees the cluster's dashboard, and each node finds its own credentials.
+    everyone who sees the cluster's dashboard, and each node finds its own credentials. write_log: standard output
+    unless given.
     Ctrl-C stops the job, as it stops a local command, and says how to see its log. Raises ClusterError.
     """
     for name in environment or {}:
@@ -76,7 +77,7 @@ def submit(
         client = job_client(address)
         job_id = client.submit_job(entrypoint=shlex.join(command), runtime_env=runtime_env, submission_id=submission_id)
     try:
-        _follow(client, job_id, write_log)
+        _follow(client, job_id, write_log or sys.stdout.write)
         return _wait_for_end(client, job_id, address)
     except KeyboardInterrupt:
         say(f"stopping job {job_id}; its log stays: ray job logs --address {address} {job_id}")
@@ -96,7 +97,7 @@ def _follow(client: Any, job_id: str, write_log: Callable[[str], object]) -> Non
     try:
         asyncio.run(tail())
     except (OSError, RuntimeError) as error:
-        say(f"the log of job {job_id} broke off ({_first_line(error)}); waiting for the job's end")
+        say(f"the log of job {job_id} broke off ({_gist(error)}); waiting for the job's end")
 
 
 def _wait_for_end(client: Any, job_id: str, address: str, *, timeout_s: float | None = None) -> JobResult:
@@ -110,7 +111,7 @@ def _wait_for_end(client: Any, job_id: str, address: str, *, timeout_s: float | 
         except (OSError, RuntimeError) as error:
             if time.monotonic() - heard > _SILENCE_TIMEOUT_S:
                 raise ClusterError(
-                    f"the job server at {address} no longer answers ({_first_line(error)}); job {job_id} may run on: "
+                    f"the job server at {address} no longer answers ({_gist(error)}); job {job_id} may run on: "
                     f"ray job status --address {address} {job_id}"
                 ) from error
         if timeout_s is not None and time.monotonic() - started > timeout_s:
@@ -170,8 +171,10 @@ def _explained(address: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise ClusterError(f"the job server at {address} refused: {_first_line(error)}") from error
+        raise ClusterError(f"the job server at {address} refused: {_gist(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _gist(error: Exception) -> str:
+    """The sentence in an error; the job server sends its whole traceback, whose last line it is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
+    return lines[-1] if "Traceback" in lines[0] else lines[0]

@@ -91,6 +91,8 @@ def local_cluster(
     """
     from ray.util import get_node_ip_address  # noqa: PLC0415
 
+    if dashboard_port:
+        _require_free(dashboard_port)
     # Ray replaces a loopback address by this one in any case; its gRPC ports listen on every interface.
     node_ip = get_node_ip_address()
     gcs_port, client_port, agent_port, free_dashboard_port = _free_ports(4)
@@ -179,7 +181,9 @@ def _wait_until_jobs_are_taken(cluster: LocalCluster, family: Family, log: Path)
         # Ray's own client, since it knows the token that Ray asks for where ~/.ray/auth_token exists.
         with contextlib.suppress(OSError, RuntimeError, RayError):
             job_client(cluster.dashboard_url).list_jobs()
-            return
+            # The dashboard is up before the raylet is.
+            if "Ray runtime started" in log.read_text(errors="replace"):
+                return
         if family.has_failed() or time.monotonic() > deadline:
             raise ClusterError(f"Ray did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.1)

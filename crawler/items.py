@@ -14,6 +14,7 @@ class Attempt:
     """The spider fills in what the hosts answered; the pipelines verify, store and record it.
 
     source: `listed` (the catalogue's own poster URL) or `page` (the title page).
+    attempts: how often `url`, the last one, was asked for; 0 where robots.txt or a bad address forbade it.
     body: the poster's bytes as fetched, None where there are none. outcome: None until it is known.
     """
 

@@ -1,4 +1,4 @@
-"""Downloader middlewares: respect for hosts that say "later" (Retry-After) and "no" (block pages)."""
+"""Downloader middlewares: respect for hosts that say "later" (Retry-After) and "no" (robots.txt, block pages)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,29 @@ from urllib.parse import urlsplit
 
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.retry import RetryMiddleware, get_retry_request
+from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import NotConfigured
 from scrapy.http import Request, Response
+from scrapy.robotstxt import RobotParser
+from scrapy.utils.httpobj import urlparse_cached
+from twisted.internet.defer import Deferred
 
 from crawler.failures import BlockedError
 from crawler.pages import is_blocked
 
 log = logging.getLogger(__name__)
+
+
+class EveryRequestRobotsTxtMiddleware(RobotsTxtMiddleware):
+    """robots.txt, also for the requests that wait while it is fetched.
+
+    Scrapy 2.19 lets them await one Deferred: the first gets the parsed file, the others None, which allows all.
+    """
+
+    async def robot_parser(self, request: Request) -> RobotParser | None:
+        await super().robot_parser(request)
+        parser = self._parsers[urlparse_cached(request).netloc]
+        return None if isinstance(parser, Deferred) else parser
 
 
 class PatientRetryMiddleware(RetryMiddleware):

@@ -38,6 +38,8 @@ BLOCK_LIMIT = 20
 DOWNLOAD_WARNSIZE = 0
 
 DOWNLOADER_MIDDLEWARES = {
+    "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+    "crawler.middlewares.EveryRequestRobotsTxtMiddleware": 100,
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "crawler.middlewares.PatientRetryMiddleware": 550,
     # Below the retries, so that a block page is never asked for again.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 
 from crawler.outcomes import Rejected
 from serving.predictor import Prediction, Predictor
+from training.quiet import start_tensorflow
 from training.registry import Registry
 
 # Read and scored together: enough to fill the model's batches, few enough to show the first results soon.
@@ -36,7 +35,7 @@ class FileOutcome:
 def load_predictor(registry: Registry, version: str | None, *, max_pixels: int) -> Predictor:
     """The predictor of a version, or of the one in production. Raises RegistryError or BundleError."""
     wanted = version or registry.production_or_raise().version
-    _import_tensorflow_silently()
+    start_tensorflow()
     with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
         card = registry.fetch(wanted, Path(folder))
         return Predictor.load(Path(folder), card, max_pixels=max_pixels)
@@ -81,17 +80,3 @@ def _read(path: Path) -> bytes | Unread:
         return path.read_bytes()
     except OSError as error:
         return Unread(error.strerror or str(error))
-
-
-def _import_tensorflow_silently() -> None:
-    """Its native code writes remarks about the machine to standard error, at every log level, over our own."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        import tensorflow  # noqa: F401, PLC0415
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -72,7 +72,7 @@ def inference(model: Any) -> Callable[[Any], Any]:
     """The model as a graph without gradients: five times as fast as model.predict for small batches."""
     import tensorflow as tf  # noqa: PLC0415
 
-    return tf.function(  # type: ignore[no-any-return]
+    return tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)],
     )

@@ -22,6 +22,7 @@ from training.architecture import find
 from training.bundle import BundleCard, write_bundle
 from training.dataset import Card, newest_dataset, read_card
 from training.evaluate import Evaluation, evaluate
+from training.quiet import start_tensorflow
 from training.registry import Registry
 from training.worker import SCORE, TrainTask, build_network, load_checkpoint, train_worker
 
@@ -86,6 +87,7 @@ def train(options: TrainOptions, store: Store, say: Callable[[str], None]) -> Tr
         cpus_per_worker=cpus,
     )
     say(f"run {run}: {dataset.posters['train']} train posters, {options.workers} worker(s) of {cpus} CPU")
+    start_tensorflow()
     # Before any worker starts: weights that do not fit are said at once.
     network = build_network(task, dataset)
     with tempfile.TemporaryDirectory(prefix="onesheet-run-") as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_the_same_bytes_are_the_same_crawl_and_other_bytes_another(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["", "Films", "a/b", "../films", "-films", ".", "a" * 81, "films\n"])
 def test_a_crawl_id_that_is_no_name_is_told_in_one_sentence(tmp_path: Path, store: FolderStore, name: str) -> None:
-    with pytest.raises(CrawlerError, match="use lower-case letters, digits and . _ -"):
+    with pytest.raises(CrawlerError, match=r"use lower-case letters, digits and \. _ -"):
         Crawl.open(_catalog(tmp_path, *ROWS), store, name)
 
 
@@ -61,8 +62,7 @@ def test_a_catalogue_of_columns_or_only_bad_rows_is_no_crawl(tmp_path: Path, sto
 
 def test_each_distinct_title_is_crawled_once_by_its_first_row(tmp_path: Path, store: FolderStore) -> None:
     crawl = Crawl.open(_catalog(tmp_path, *ROWS, "1,,Uno,7,Drama,https://h/uno.jpg\n"), store)
-    assert [(title.imdb_id, title.title) for title in crawl.titles()][0] == ("tt0000001", "One")
-    assert len(list(crawl.titles())) == 3
+    assert [title.title for title in crawl.titles()] == ["One", "Two", "Three"]
 
 
 def test_the_store_keeps_the_catalogues_rows_duplicates_included(tmp_path: Path, store: FolderStore) -> None:
@@ -101,7 +101,7 @@ def test_crawls_are_listed_the_newest_first_and_an_unknown_one_is_told(tmp_path:
     for name in ("b-first", "a-second"):
         summary = _finish(Crawl.open(_catalog(tmp_path, *ROWS), store, name))
         summary["finished_at"] = f"2026-01-0{1 if name == 'b-first' else 2}T00:00:00+00:00"
-        store.put(f"crawls/{name}/summary.json", crawl_module.json.dumps(summary).encode())
+        store.put(f"crawls/{name}/summary.json", json.dumps(summary).encode())
     assert [row["crawl_id"] for row in list_crawls(store)] == ["a-second", "b-first"]
     with pytest.raises(CrawlerError, match=r"has no ended crawl 'none'; see `onesheet crawls`"):
         read_summary(store, "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,13 +11,15 @@ from typing import Any, cast
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scrapy import Spider
 from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
-from scrapy.http import HtmlResponse, Request
+from scrapy.http import HtmlResponse, Request, Response
 from scrapy.settings import Settings
+from scrapy.utils.test import get_crawler
 
 from crawler.failures import BlockedError
-from crawler.middlewares import BlockPageMiddleware, retry_after_s
+from crawler.middlewares import BlockPageMiddleware, PatientRetryMiddleware, retry_after_s
 
 NOW = datetime(2026, 10, 21, 7, 0, 0, tzinfo=UTC)
 
@@ -94,3 +97,33 @@ def test_a_limit_below_one_is_refused_with_its_name_and_value() -> None:
     crawler: Any = SimpleNamespace(settings=Settings({"BLOCK_LIMIT": 0}))
     with pytest.raises(NotConfigured, match="BLOCK_LIMIT=0 must be at least 1"):
         BlockPageMiddleware(crawler)
+
+
+def _after_a_429(retry_after: str, *, crawling: bool = True) -> tuple[Request | Response, float]:
+    """What the patient middleware makes of a 429, and after how many seconds."""
+    crawler = get_crawler(Spider, {"RETRY_AFTER_MAX_S": 120})
+    crawler.spider = Spider.from_crawler(crawler, "films")
+    crawler.crawling = crawling
+    middleware = PatientRetryMiddleware(crawler)
+    response = HtmlResponse("https://h/", status=429, headers={"Retry-After": retry_after})
+    began = time.monotonic()
+    result = asyncio.run(middleware.process_response(Request("https://h/"), response))
+    return result, time.monotonic() - began
+
+
+def test_a_retry_waits_as_long_as_the_host_asks() -> None:
+    retry, waited_s = _after_a_429("1")
+    assert isinstance(retry, Request)
+    assert retry.meta["retry_times"] == 1
+    assert 1 <= waited_s < 3
+
+
+def test_a_longer_wait_than_allowed_is_left_for_the_next_run() -> None:
+    answer, waited_s = _after_a_429("121")
+    assert isinstance(answer, Response)
+    assert waited_s < 1
+
+
+def test_an_interrupted_crawl_does_not_wait_for_the_host() -> None:
+    _, waited_s = _after_a_429("100", crawling=False)
+    assert waited_s < 1

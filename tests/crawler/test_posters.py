@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from cluster.errors import OnesheetError
 from cluster.store import FolderStore
 from crawler.crawl import list_crawls, read_titles
 from crawler.ledger import read_ledger
 from crawler.site.content import SiteContent
 from crawler.site.faults import Fault, Faults
 from crawler.site.server import Site, running_site
-from crawler.titles import Title
+from crawler.spiders.posters import PostersSpider
 
 Finish = Callable[..., subprocess.CompletedProcess[str]]
 HEADER = "imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n"
@@ -271,25 +272,44 @@ def test_bad_urls_deaf_hosts_large_bodies_and_slow_answers_have_their_reasons(tm
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "sentence"),
+    ("arguments", "sentence"),
     [
-        ({}, {}, "no catalogue; give one with -a catalog=PATH"),
-        ({"catalog": "none.csv"}, {}, "catalogue none.csv: No such file or directory"),
-        ({"catalog": "CATALOG"}, {}, "crawling www.imdb.com needs a contact for the user agent: set ONESHEET_CONTACT"),
-        ({"catalog": "CATALOG", "colour": "red"}, {}, "-a: got an unexpected keyword argument 'colour'"),
-        ({"catalog": "CATALOG"}, {"page_url": "https://h/{id}"}, "ONESHEET_PAGE_URL='https://h/{id}' needs the place"),
+        (["catalog=none.csv"], "scrapy crawl posters: catalogue none.csv: No such file or directory"),
+        (["catalog=none.csv", "colour=red"], "-a: got an unexpected keyword argument 'colour'"),
     ],
 )
-def test_what_could_never_work_is_told_in_one_sentence_before_the_first_request(
-    tmp_path: Path, finish: Finish, arguments: dict[str, str], settings: dict[str, str], sentence: str
-) -> None:
-    (tmp_path / "films.csv").write_text(HEADER + "1,,One,1,Drama,\n")
-    catalog = str(tmp_path / "films.csv")
-    given = [
-        text for name, value in arguments.items() for text in ("-a", f"{name}={value.replace('CATALOG', catalog)}")
-    ]
-    run = finish("scrapy", "crawl", "posters", "-a", f"store={tmp_path / 'store'}", *given, **settings)
+def test_a_bad_argument_is_one_sentence_and_no_traceback(finish: Finish, arguments: list[str], sentence: str) -> None:
+    run = finish("scrapy", "crawl", "posters", *(text for argument in arguments for text in ("-a", argument)))
     _assert_one_sentence(run, sentence)
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "sentence"),
+    [
+        ({}, {"catalog": ""}, "no catalogue; give one with -a catalog=PATH"),
+        ({}, {}, "crawling www.imdb.com needs a contact for the user agent: set ONESHEET_CONTACT"),
+        ({}, {"crawl_id": "A b"}, "crawl id 'A b': use lower-case letters"),
+        ({"PAGE_URL": "https://h/{id}"}, {}, "ONESHEET_PAGE_URL='https://h/{id}' needs the place {imdb_id}"),
+        ({"PAGE_URL": "https://h/"}, {}, "ONESHEET_PAGE_URL='https://h/' needs the place {imdb_id}"),
+        ({"REQUEST_TIMEOUT_S": "soon"}, {}, "ONESHEET_REQUEST_TIMEOUT_S='soon' is not valid"),
+    ],
+)
+def test_what_could_never_work_is_told_before_the_first_request(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    arguments: dict[str, str],
+    sentence: str,
+) -> None:
+    for name in ("CONTACT", "REHEARSAL"):
+        monkeypatch.delenv(f"ONESHEET_{name}", raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"ONESHEET_{name}", value)
+    (tmp_path / "films.csv").write_text(HEADER + "1,,One,1,Drama,\n")
+    given = {"catalog": str(tmp_path / "films.csv"), "store": str(tmp_path / "store")} | arguments
+    with pytest.raises(OnesheetError) as caught:
+        PostersSpider.check(**given)
+    assert sentence in str(caught.value)
 
 
 @pytest.fixture
@@ -316,7 +336,3 @@ def test_a_store_that_fails_in_the_middle_stops_with_one_sentence_and_the_next_r
     summary = json.loads(run.stdout.splitlines()[-1])
     assert (run.returncode, summary["stored"], summary["open"]) == (0, 39, 0)
     assert len(_posters(small_disk)) == 39
-
-
-def test_titles_that_name_no_poster_need_no_request(tmp_path: Path) -> None:
-    assert Title("tt0000001").poster_url is None
