@@ -185,7 +185,8 @@ def _wait_until_jobs_are_taken(cluster: LocalCluster, family: Family, log: Path)
             if "Ray runtime started" in log.read_text(errors="replace"):
                 return
         if family.has_failed() or time.monotonic() > deadline:
-            raise ClusterError(f"Ray did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
+            said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            raise ClusterError(f"Ray did not start; its last words: {' '.join(said[-1:])}")
         time.sleep(0.1)
 
 

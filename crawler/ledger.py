@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.errors import KeyNotFoundError
+from cluster.errors import KeyNotFoundError, StoreError
 from cluster.store import Store
 from crawler.outcomes import Reason
 
@@ -126,7 +126,10 @@ class Ledger:
 
 
 def read_ledger(store: Store, crawl_id: str, columns: list[str] | None = None) -> pa.Table:
-    """The ledger of a crawl, running or finished: one row a title, the newest, sorted by imdb_id."""
+    """The ledger of a crawl, running or finished: one row a title, the newest, sorted by imdb_id.
+
+    Raises StoreError that names the object where one is damaged.
+    """
     names = columns or SCHEMA.names
     needed = list(dict.fromkeys([*names, "imdb_id", "fetched_at"]))
     # Oldest first: a later row of the same title replaces an earlier one.
@@ -138,6 +141,8 @@ def read_ledger(store: Store, crawl_id: str, columns: list[str] | None = None) -
         except KeyNotFoundError:
             if key != keys[0]:  # merged since it was listed: ledger.parquet has its rows now
                 return read_ledger(store, crawl_id, columns)
+        except pa.ArrowException as error:
+            raise StoreError(f"{store.url_of(key)} is damaged ({error}); delete it, and crawl again") from error
     if not tables:
         return SCHEMA.empty_table().select(names)
     table = pa.concat_tables(tables)

@@ -41,6 +41,7 @@ def test_crawl_tells_its_progress_and_no_log_where_nobody_watches_a_terminal(
     _, run = crawled
     assert run.stderr.splitlines()[-1].startswith("titles 10/10: stored 9, rejected 1 in this run")
     assert "INFO" not in run.stderr
+    assert "Warning" not in run.stderr
 
 
 def test_crawls_lists_the_crawl_as_a_table_and_as_json(

@@ -72,6 +72,13 @@ def test_a_row_reads_back_with_all_of_its_columns(store: FailingStore) -> None:
     assert LedgerRow(**table.to_pylist()[0]) == row
 
 
+def test_a_damaged_segment_is_told_by_its_address(store: FailingStore) -> None:
+    _write(store, [_row(1)])
+    store.put(f"crawls/{CRAWL}/ledger/0.parquet", b"PAR1 and nothing more")
+    with pytest.raises(StoreError, match=r"ledger/0\.parquet is damaged .*; delete it, and crawl again"):
+        read_ledger(store, CRAWL)
+
+
 def test_an_unknown_crawl_has_an_empty_ledger_of_the_same_columns(store: FailingStore) -> None:
     assert read_ledger(store, "none").schema == SCHEMA
     assert done_titles(store, "none") == set()

@@ -312,6 +312,15 @@ def test_what_could_never_work_is_told_before_the_first_request(
     assert sentence in str(caught.value)
 
 
+def test_a_store_that_fails_at_once_is_told_in_one_sentence(tmp_path: Path, finish: Finish) -> None:
+    (tmp_path / "films.csv").write_text(HEADER + "1,,One,1,Drama,\n")
+    (tmp_path / "crawls").touch()  # where a folder should be
+    arguments = ("crawl", tmp_path / "films.csv", "--store", tmp_path, "--json")
+    run = finish("onesheet", *arguments, rehearsal="http://127.0.0.1:1")
+    _assert_one_sentence(run, "00000.parquet: Not a directory")
+    assert "Not a directory" in json.loads(run.stdout.splitlines()[-1])["error"]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 KB."""
