@@ -74,6 +74,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its files.")] = Path("demo"),
     workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = min(2, os.cpu_count() or 1),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the endpoint.")] = 8000,
+    as_json: JsonFlag = False,
 ) -> None:
     """Run the main job here, from catalogue to endpoint, each stage as the command that you would type.
 
@@ -104,5 +105,6 @@ def demo(
             weights=weights,
             workers=workers,
             port=port,
-        )
+        ),
+        on_ready=lambda result: finish(result, as_json=True) if as_json else None,
     )

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +82,11 @@ class _Stages:
         raise ClusterError(f"the demo stops: `{shlex.join(command)}` ended with exit code {process.wait()}")
 
 
-def run_demo(options: DemoOptions) -> None:
-    """Run the main job and keep the endpoint up until Ctrl-C or SIGTERM; then everything it started is gone."""
+def run_demo(options: DemoOptions, on_ready: Callable[[dict[str, Any]], None] = lambda result: None) -> None:
+    """Run the main job and keep the endpoint up until Ctrl-C or SIGTERM; then everything it started is gone.
+
+    on_ready: called once the endpoint is up, with its url, the model's version and metrics, and each stage's seconds.
+    """
     _require_free_port(options.port)
     store = open_store(options.store)
     store.check()
@@ -98,10 +101,11 @@ def run_demo(options: DemoOptions) -> None:
         # `scrapy` finds the project from any folder.
         environment = {**os.environ, **shared, "SCRAPY_SETTINGS_MODULE": "crawler.settings"}
         stages = _Stages(family, environment)
-        version = _stages_to_model(stages, options)
+        model = _stages_to_model(stages, options)
         endpoint = stages.serve("serve", ["onesheet", "serve", "--port", str(options.port), "--json"])
         sample = _sample(store, options.folder)
-        _tell(stages, shared, endpoint["url"], version, sample, time.monotonic() - began)
+        _tell(stages, shared, endpoint["url"], model["version"], sample, time.monotonic() - began)
+        on_ready({**endpoint, **model, "seconds": stages.seconds, "sample": str(sample)})
         try:
             while all(server.poll() is None for server in stages.servers.values()):
                 time.sleep(0.5)
@@ -112,7 +116,7 @@ def run_demo(options: DemoOptions) -> None:
         raise ClusterError(f"the demo stops: {' and '.join(ended)} ended by itself; the reason is above")
 
 
-def _stages_to_model(stages: _Stages, options: DemoOptions) -> str:
+def _stages_to_model(stages: _Stages, options: DemoOptions) -> dict[str, Any]:
     if options.catalog and options.posters:
         catalog = options.catalog
         content = ["--catalog", str(catalog), "--posters", str(options.posters)]
@@ -132,7 +136,7 @@ def _stages_to_model(stages: _Stages, options: DemoOptions) -> str:
         table.add_row(name, f"{value:.3f}", f"{model['prior_metrics'][name]:.3f}")
     console.print(table)
     stages.run("promote", ["onesheet", "models", "promote", model["version"], "--json"])
-    return str(model["version"])
+    return model
 
 
 def _tell(stages: _Stages, shared: dict[str, str], url: str, version: str, sample: Path, seconds: float) -> None:

@@ -52,8 +52,8 @@ def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | 
     """Be a Ray driver within the block: of the cluster at `settings.ray_address`, or of one started in here.
 
     Without that setting, RAY_ADDRESS counts, which Ray sets inside a job. `local` starts Ray here in any case.
-    Where this process is connected already, it stays so, before and after. Raises ClusterError within seconds if
-    nothing answers.
+    Where this process is connected already, it stays so, before and after. SIGTERM ends the block as Ctrl-C does.
+    Raises ClusterError within seconds if nothing answers.
     """
     # Ray and its workers read these from this process; the latter also find our commands on the PATH.
     os.environ.update(node_environment(os.environ))
@@ -74,7 +74,8 @@ def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | 
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ClusterError(f"no Ray cluster to join at {address!r}: {_first_line(error)}") from error
     try:
-        yield
+        with sigterm_as_exit():
+            yield
     finally:
         ray.shutdown()
 

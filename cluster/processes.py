@@ -102,19 +102,26 @@ class Family:
 
 @contextlib.contextmanager
 def sigterm_as_exit() -> Iterator[None]:
-    """Within the block, SIGTERM raises SystemExit, so that `with` blocks clean up as they do after Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    """Within the block, SIGTERM raises SystemExit, so that `with` blocks clean up as they do after Ctrl-C.
+
+    Takes the place of any other handler: the one that Ray sets on connecting aborts the process after 3 s, in the
+    middle of the shutdown, and leaves Ray's agents behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, _frame: FrameType | None) -> None:
+        # Once: a second SIGTERM must not cut the cleaning up short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # None stands for a handler that was not set from Python, and cannot be set again.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _end_with_parent() -> Callable[[], None]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import signal
 import socket
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 
 from pydantic import ValidationError
 
 from cluster.errors import ServingError
 from cluster.nodes import connect
-from cluster.processes import sigterm_as_exit
 from cluster.settings import Settings
 from cluster.store import open_store
 from serving.app import APP_NAME, ServeOptions, build_app
@@ -59,7 +55,7 @@ def running(options: ServeOptions, settings: Settings, *, host: str, port: int) 
     check_port(host, port)
     registry = Registry(open_store(options.store))
     registry.card(registry.production_or_raise().version)
-    with sigterm_as_exit(), connect(settings), _sigterm_taken_back():
+    with connect(settings):
         from ray import serve  # noqa: PLC0415
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -78,26 +74,6 @@ def running(options: ServeOptions, settings: Settings, *, host: str, port: int) 
             yield Endpoint(url, served_version(url))
         finally:
             serve.shutdown()
-
-
-@contextlib.contextmanager
-def _sigterm_taken_back() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit within the block. Ray's native handler, set on connecting, aborts the process
-    after 3 s, in the middle of the shutdown, and leaves Ray's agents behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        # Once: a second SIGTERM must not cut the shutdown short.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_port(host: str, port: int) -> None:

@@ -47,8 +47,7 @@ def test_every_command_has_examples_and_json(path: str):
     assert "Examples" in (command.help or ""), "its --help shows no examples"
     assert f"onesheet {path}" in (command.help or "")
     options = {option for parameter in command.params for option in parameter.opts}
-    # The demo is a tour for people.
-    assert "--json" in options or path == "demo"
+    assert "--json" in options
     assert all(getattr(parameter, "help", None) for parameter in command.params), "an option has no help"
 
 

@@ -70,7 +70,7 @@ def train(options: TrainOptions, store: Store, say: Callable[[str], None]) -> Tr
     if options.workers > dataset.posters["train"]:
         raise TrainingError(f"--workers {options.workers}: dataset {dataset.dataset_id} has fewer train posters")
     run = f"{architecture.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    cpus = _cpus_per_worker(options)
+    cpus = _cpus_per_worker(options, say)
     task = TrainTask(
         store=store.url,
         dataset_id=dataset.dataset_id,
@@ -200,18 +200,24 @@ def _explained(run: str) -> Iterator[None]:
         raise TrainingError(f"run {run} failed: {last}; ONESHEET_LOG_LEVEL=DEBUG shows the traceback") from error
 
 
-def _cpus_per_worker(options: TrainOptions) -> int:
-    """The CPUs of each worker, by default an even share. Raises TrainingError where the cluster has too few."""
+def _cpus_per_worker(options: TrainOptions, say: Callable[[str], None]) -> int:
+    """The CPUs of each worker, by default an even share of those that are free now.
+
+    Raises TrainingError where the cluster could never give them; says so where it has to be waited for them.
+    """
     import ray  # noqa: PLC0415
 
-    there = ray.cluster_resources()
-    cpus = options.cpus_per_worker or max(1, int(there.get("CPU", 1)) // options.workers)
+    there, free = ray.cluster_resources(), ray.available_resources()
+    cpus = options.cpus_per_worker or max(1, int(free.get("CPU", 0)) // options.workers)
     for kind, each in (("CPU", cpus), ("GPU", options.gpus_per_worker)):
-        if each * options.workers > there.get(kind, 0):
+        wanted = each * options.workers
+        if wanted > there.get(kind, 0):
             raise TrainingError(
-                f"{options.workers} workers of {each} {kind} need {each * options.workers}, and the cluster has "
+                f"{options.workers} workers of {each} {kind} need {wanted}, and the cluster has "
                 f"{there.get(kind, 0):g}; ask for fewer --workers or --{kind.lower()}s-per-worker"
             )
+        if wanted > free.get(kind, 0):
+            say(f"waiting for {wanted} {kind}: {free.get(kind, 0):g} of the cluster's {there.get(kind, 0):g} are free")
     return cpus
 
 
