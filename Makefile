@@ -22,11 +22,11 @@ setup: .venv/.complete ## install everything into .venv, from the lock; quick wh
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## the main job, from catalogue to endpoint (CATALOG= POSTERS= WEIGHTS= STORE= PORT= WORKERS=)
+demo: setup ## the main job, from catalogue to endpoint (CATALOG= POSTERS= WEIGHTS= STORE= EPOCHS= PORT= WORKERS=)
 	@$(BIN)/onesheet demo --folder "$(DEMO)" \
 		$(if $(CATALOG),--catalog "$(CATALOG)") $(if $(POSTERS),--posters "$(POSTERS)") \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)") \
-		$(if $(PORT),--port $(PORT)) $(if $(WORKERS),--workers $(WORKERS))
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PORT),--port $(PORT)) $(if $(WORKERS),--workers $(WORKERS))
 
 test: setup ## all tests
 	$(BIN)/python -m pytest

@@ -73,6 +73,9 @@ def demo(
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its files.")] = Path("demo"),
     workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = min(2, os.cpu_count() or 1),
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of the training; by default the recipe's.", show_default=False)
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the endpoint.")] = 8000,
     as_json: JsonFlag = False,
 ) -> None:
@@ -104,6 +107,7 @@ def demo(
             posters=posters,
             weights=weights,
             workers=workers,
+            epochs=epochs,
             port=port,
         ),
         on_ready=lambda result: finish(result, as_json=True) if as_json else None,

@@ -33,7 +33,8 @@ _DASHBOARD_PORT = 8265
 class DemoOptions:
     """catalog, posters: a catalogue and its folder of images; without them the site invents 400 films.
 
-    weights: of a MobileNetV2 backbone; without them a small network is trained from scratch.
+    weights: of a MobileNetV2 backbone; without them a small network is trained from scratch. epochs: None means the
+    architecture's own recipe.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class DemoOptions:
     posters: Path | None = None
     weights: Path | None = None
     workers: int = 2
+    epochs: int | None = None
     port: int = 8000
 
 
@@ -130,6 +132,8 @@ def _stages_to_model(stages: _Stages, options: DemoOptions) -> dict[str, Any]:
     dataset = stages.run("prepare", ["onesheet", "prepare", "--json"])
     network = ["mobilenet_v2", "--weights", str(options.weights)] if options.weights else ["cnn_small"]
     train = ["onesheet", "train", "--architecture", *network, "--workers", str(options.workers)]
+    if options.epochs:
+        train += ["--epochs", str(options.epochs)]
     model = stages.run("train", [*train, "--dataset", dataset["dataset_id"], "--json"])
     table = Table("metric (test split)", "model", "prior baseline")
     for name, value in model["metrics"].items():

@@ -109,7 +109,9 @@ class S3Store(Store):
         with self._explained(prefix):
             for page in pages:
                 for entry in page.get("Contents", []):
-                    yield entry["Key"].removeprefix(root)
+                    # Other programs, pyarrow among them, mark folders by empty objects that end with a slash.
+                    if not entry["Key"].endswith("/"):
+                        yield entry["Key"].removeprefix(root)
 
     def delete(self, key: str) -> None:
         with self._explained(key), contextlib.suppress(KeyNotFoundError):

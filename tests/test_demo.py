@@ -47,7 +47,10 @@ def demo(swift_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         command = [sys.executable, str(ROOT / "onesheet.py"), "demo", "--folder", str(folder), "--store", store]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*command, "--port", str(port), "--json"], env=environment, stdout=subprocess.PIPE, stderr=log
+                [*command, "--epochs", "12", "--port", str(port), "--json"],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
             assert process.stdout
             line = process.stdout.readline()

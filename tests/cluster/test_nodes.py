@@ -75,9 +75,11 @@ class TestConnect:
     def test_without_an_address_ray_runs_here_and_ends_with_the_block(self) -> None:
         import ray
 
+        # Servers of other tests may run on until the session ends.
+        before = set(psutil.Process().children(recursive=True))
         with connect(load_settings(), num_cpus=1):
             found = ray.get(ray.remote(shutil.which).remote("onesheet"))
-            started = psutil.Process().children(recursive=True)
+            started = list(set(psutil.Process().children(recursive=True)) - before)
             with connect(load_settings()):
                 pass
             assert ray.is_initialized(), "a nested connect left the outer one connected"

@@ -130,6 +130,8 @@ class TestEveryStore:
             with filesystem.open_output_stream(f"{folder}/{name}") as stream:
                 stream.write(b"x" * size)
         assert store.get("runs/one/checkpoint_000001/small") == b"x" * 10
+        # The filesystem marks folders by objects of its own; they are no keys.
+        assert [key.rpartition("/")[2] for key in store.list()] == ["large", "small"]
         with filesystem.open_input_stream(f"{folder}/large") as stream:
             assert len(stream.read()) == 12_000_000
         listed = filesystem.get_file_info(pyarrow.fs.FileSelector(folder))

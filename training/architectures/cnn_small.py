@@ -12,7 +12,7 @@ def build(options: BuildOptions) -> Network:
 
     image = keras.Input((options.height_px, options.width_px, 3))
     x = layers.Rescaling(1 / 255)(image)
-    for filters in (32, 64, 96, 128):
+    for filters in (16, 32, 64, 96):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.ReLU()(x)
