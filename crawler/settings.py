@@ -22,8 +22,8 @@ REMOTE_CONTROL_ENABLED = False
 # The spider asks each title once; a filter would remember millions of URLs for nothing.
 DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 
-# A response gives one item; Scrapy makes this many tasks for each response, and its default of 100 took a fifth of
-# the crawl's time.
+# A response gives one item; Scrapy makes this many tasks for each response, and with its default of 100 they were a
+# fifth of the samples in a profile.
 CONCURRENT_ITEMS = 1
 CONCURRENT_REQUESTS = 32
 CONCURRENT_REQUESTS_PER_DOMAIN = 8

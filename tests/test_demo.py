@@ -25,8 +25,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def started_since(before: set[int]) -> list[str]:
-    """Processes that are newer than `before` and belong to what a demo starts."""
+    """Processes that are newer than `before` and belong to what a demo starts, but to no other test's servers."""
     found = []
+    # The demo itself has ended, so what it left behind is nobody's child any more.
+    before = before | {process.pid for process in psutil.Process().children(recursive=True)}
     for process in psutil.process_iter(["cmdline"]):
         words = " ".join(process.info["cmdline"] or [])
         is_ours = any(mark in words for mark in ("onesheet", "ray::", "raylet", "gcs_server", "scrapy", "haproxy"))
