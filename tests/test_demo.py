@@ -49,7 +49,7 @@ def demo(swift_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         command = [sys.executable, str(ROOT / "onesheet.py"), "demo", "--folder", str(folder), "--store", store]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*command, "--epochs", "12", "--port", str(port), "--json"],
+                [*command, "--epochs", "10", "--port", str(port), "--json"],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=log,
