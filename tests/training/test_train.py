@@ -88,11 +88,11 @@ def test_a_killed_worker_costs_an_epoch_and_not_the_run(ray: None, dataset: tupl
 
     threading.Thread(target=kill_one_after_the_second_epoch, daemon=True).start()
     # Enough epochs that the kill falls in the middle of them.
-    result = train(TrainOptions(architecture="cnn_small", workers=2, epochs=20), store, lines.append)
+    result = train(TrainOptions(architecture="cnn_small", workers=2, epochs=10), store, lines.append)
     assert killed.wait(0)
     assert [line for line in lines if line.startswith("going on from the checkpoint of epoch")], lines
     report = json.loads(store.get(f"runs/{result.version}/report.json"))
-    assert [row["epoch"] for row in report["history"]] == list(range(1, 21))
+    assert [row["epoch"] for row in report["history"]] == list(range(1, 11))
 
 
 def test_what_cannot_be_trained_is_said_before_a_worker_starts(
