@@ -6,9 +6,8 @@ import io
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -62,8 +61,3 @@ class Rows:
         """The JPEG of a row."""
         data: bytes = self._encoded[row].as_py()
         return data
-
-    def prior(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """float64 [genres]: the share of the split's posters that have each genre."""
-        counts = self.card.genre_counts[self.split]
-        return np.array([counts[genre] for genre in self.card.genres]) / self.total
