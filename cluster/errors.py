@@ -15,6 +15,10 @@ class StoreError(ClusterError):
     """Object storage that cannot be reached, read or written."""
 
 
+class StoreUnavailableError(StoreError):
+    """The store does not answer, or says that it cannot just now: the same call may succeed later."""
+
+
 class KeyNotFoundError(StoreError):
     """No object under that key."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, HttpUrl, ValidationError
+from pydantic import Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cluster.errors import ClusterError
@@ -13,8 +13,9 @@ from cluster.errors import ClusterError
 class Settings(BaseSettings):
     """What differs between a laptop and a cluster: addresses and limits.
 
-    Credentials are never settings of ours: object storage is reached the way AWS users expect
-    (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_S3`, `AWS_REGION`, an instance's role).
+    The store's credentials are not among them: object storage is reached the way AWS users expect
+    (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_S3`, `AWS_REGION`, an instance's role). A `SecretStr` is
+    shown and passed on to nobody: each node finds it in its own environment.
     """
 
     model_config = SettingsConfigDict(env_prefix="ONESHEET_", frozen=True)
@@ -35,6 +36,12 @@ class Settings(BaseSettings):
     page_url: str = Field(
         "https://www.imdb.com/title/{imdb_id}/",
         description="The title page of a title, for titles without a poster URL.",
+    )
+    tmdb_token: SecretStr | None = Field(
+        None, description="TMDB's API read access token: turns on the source tmdb. Kept out of logs and jobs."
+    )
+    omdb_key: SecretStr | None = Field(
+        None, description="OMDb's API key, for the source omdb. Kept out of logs and jobs."
     )
     request_timeout_s: float = Field(30, gt=0, description="Seconds until a request of the crawl is given up.")
     max_poster_bytes: int = Field(20_000_000, gt=0, description="A larger response is rejected.")
@@ -61,10 +68,11 @@ def load_settings(**overrides: object) -> Settings:
 def as_environment(settings: Settings) -> dict[str, str]:
     """The `ONESHEET_…` variables that give another process the settings that were set here, not the defaults.
 
-    The Ray address is left out: a process elsewhere reaches the cluster by another way.
+    The Ray address is left out: a process elsewhere reaches the cluster by another way. So are the secrets: what a
+    job is given can be read by everyone who sees the cluster's dashboard.
     """
     return {
-        f"ONESHEET_{name.upper()}": str(getattr(settings, name))
+        f"ONESHEET_{name.upper()}": str(value)
         for name in sorted(settings.model_fields_set - {"ray_address"})
-        if getattr(settings, name) is not None
+        if (value := getattr(settings, name)) is not None and not isinstance(value, SecretStr)
     }

@@ -12,17 +12,23 @@ class Reason(StrEnum):
     # Lasting: the answer would be the same tomorrow.
     NOT_FOUND = "not_found"
     NO_POSTER = "no_poster"
+    NOT_A_TITLE = "not_a_title"
+    HTML = "html"
     NOT_AN_IMAGE = "not_an_image"
     CORRUPT = "corrupt"
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     TOO_MANY_PIXELS = "too_many_pixels"
+    ODD_ASPECT = "odd_aspect"
+    PLACEHOLDER = "placeholder"
     REFUSED = "refused"
     ROBOTS = "robots"
+    NO_AI = "no_ai"
     BAD_URL = "bad_url"
     # Passing: the network or the host had a bad moment.
     BLOCKED = "blocked"
     RATE_LIMITED = "rate_limited"
+    QUOTA = "quota"
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
@@ -38,6 +44,7 @@ _PASSING = frozenset(
     {
         Reason.BLOCKED,
         Reason.RATE_LIMITED,
+        Reason.QUOTA,
         Reason.SERVER_ERROR,
         Reason.TIMEOUT,
         Reason.UNREACHABLE,

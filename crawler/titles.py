@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
+from enum import StrEnum
 
 # tt and digits, or bare digits as Kaggle's MovieGenre.csv has them, without leading zeros.
 _IMDB_ID = re.compile(r"(?:tt)?([0-9]{1,10})")
 
 # Spellings of "this title has no genre".
 _NO_GENRE = frozenset({"", "n/a", "\\n", "none", "null"})
+
+
+class Kind(StrEnum):
+    """What a title is: a film of any length, on any screen; a series; one episode of a series; a game."""
+
+    FILM = "film"
+    SERIES = "series"
+    EPISODE = "episode"
+    GAME = "game"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,7 @@ class Title:
     rating: float | None = None
     poster_url: str | None = None
     page_url: str | None = None
+    kind: Kind | None = None
 
 
 def imdb_id(text: str) -> str:
@@ -31,6 +43,16 @@ def imdb_id(text: str) -> str:
     if not match or not int(match[1]):
         raise ValueError(f"{text!r} is not an IMDb id (expected tt and 7 or more digits)")
     return f"tt{int(match[1]):07d}"
+
+
+def number_of(imdb_id: str) -> int:
+    """7 from `tt0000007`: what a set of millions of titles (`pyroaring.BitMap64`) holds in place of their ids."""
+    return int(imdb_id[2:])
+
+
+def shard_of(imdb_id: str, shards: int) -> int:
+    """The shard, from 0, that a title belongs to: the same on every machine and in every version."""
+    return zlib.crc32(imdb_id.encode()) % shards
 
 
 def clean_genres(names: list[str]) -> tuple[str, ...]:
