@@ -12,7 +12,8 @@ from cluster.commands import SUBMIT_CONTEXT, demo, submit
 from cluster.console import console
 from cluster.errors import OnesheetError
 from cluster.settings import load_settings
-from crawler.commands import crawl, crawls
+from crawler.catalog_commands import catalog_app
+from crawler.commands import crawl_app, crawls
 from crawler.site.commands import site
 from serving.commands import predict, serve
 from training.commands import architectures, datasets, prepare, train
@@ -32,7 +33,8 @@ app = typer.Typer(
 
 app.command("demo")(demo)
 app.command("site")(site)
-app.command("crawl")(crawl)
+app.add_typer(catalog_app, name="catalog")
+app.add_typer(crawl_app, name="crawl")
 app.command("crawls")(crawls)
 app.command("prepare")(prepare)
 app.command("datasets")(datasets)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import re
 import secrets
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError
-from cluster.store import Store, checked_key, checked_prefix
+from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError, StoreUnavailableError
+from cluster.store import Store, checked_folder, checked_key, checked_prefix
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # The parallel puts of one crawl or one upload; botocore's default pool of 10 would make the rest wait.
 _CONNECTIONS = 64
 # boto3.client() is not thread-safe; the client that it returns is.
 _CLIENT_LOCK = threading.Lock()
+# Codes with which servers ask for patience, also under a status below 500.
+_PASSING_CODES = frozenset(
+    {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException"}
+)
+# 5xx that patience does not mend: not implemented, wrong HTTP version, insufficient storage.
+_LASTING_STATUSES = frozenset({501, 505, 507})
 
 
 class S3Store(Store):
@@ -72,9 +80,29 @@ class S3Store(Store):
                     raise
                 self.client.put_object(**request)
 
+    def put_file(self, key: str, file: BinaryIO, *, content_type: str = "application/octet-stream") -> None:
+        file.seek(0)
+        # One PUT, streamed, which S3 takes up to 5 GB: unlike a multipart upload it leaves no parts when killed.
+        with self._explained(key):
+            self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=file, ContentType=content_type)
+
     def get(self, key: str) -> bytes:
         with self._explained(key):
             body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            with body:
+                data: bytes = body.read()
+        return data
+
+    def open(self, key: str) -> BinaryIO:
+        with self._explained(key):
+            size = self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"]
+        return io.BufferedReader(_ObjectReader(self, key, size), buffer_size=1 << 18)
+
+    def read_range(self, key: str, start: int, size: int) -> bytes:
+        """`size` bytes of the object from `start`, fewer at its end. Raises KeyNotFoundError."""
+        with self._explained(key):
+            part = f"bytes={start}-{start + size - 1}"
+            body = self.client.get_object(Bucket=self.bucket, Key=self._key(key), Range=part)["Body"]
             with body:
                 data: bytes = body.read()
         return data
@@ -112,6 +140,14 @@ class S3Store(Store):
                     # Other programs, pyarrow among them, mark folders by empty objects that end with a slash.
                     if not entry["Key"].endswith("/"):
                         yield entry["Key"].removeprefix(root)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        root = (f"{self.prefix}/" if self.prefix else "") + checked_folder(prefix)
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root, Delimiter="/")
+        with self._explained(prefix):
+            for page in pages:
+                for entry in page.get("CommonPrefixes", []):
+                    yield entry["Prefix"].removeprefix(root).rstrip("/")
 
     def delete(self, key: str) -> None:
         with self._explained(key), contextlib.suppress(KeyNotFoundError):
@@ -153,6 +189,9 @@ class S3Store(Store):
                     f"{where}: the credentials are refused ({code}); "
                     "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and the bucket's policy"
                 ) from error
+            status = _status(error)
+            if code in _PASSING_CODES or status == 429 or (status >= 500 and status not in _LASTING_STATUSES):
+                raise StoreUnavailableError(f"{where} is not available: {error}") from error
             raise StoreError(f"{where}: {error}") from error
         except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as error:
             raise StoreError(
@@ -160,7 +199,39 @@ class S3Store(Store):
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             ) from error
         except aws.BotoCoreError as error:
-            raise StoreError(f"{where} cannot be reached: {error}; check AWS_ENDPOINT_URL_S3") from error
+            # Timeouts, refused, broken and cut connections; a certificate does not mend itself.
+            is_passing = isinstance(error, aws.ConnectionError | aws.HTTPClientError | aws.IncompleteReadError)
+            kind = StoreUnavailableError if is_passing and not isinstance(error, aws.SSLError) else StoreError
+            raise kind(f"{where} cannot be reached: {error}; check AWS_ENDPOINT_URL_S3") from error
+
+
+class _ObjectReader(io.RawIOBase):
+    """An object as a raw file; a BufferedReader over it asks for large ranges as they are."""
+
+    def __init__(self, store: S3Store, key: str, size: int) -> None:
+        self._store, self._key, self._size, self._place = store, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), self._size - self._place)
+        if wanted <= 0:
+            return 0
+        data = self._store.read_range(self._key, self._place, wanted)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
 
 
 def s3_client() -> Any:

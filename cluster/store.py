@@ -7,19 +7,37 @@ a part. Nothing else in onesheet touches storage, except frameworks that are han
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError
+from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError, StoreUnavailableError
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@,-]*(/[A-Za-z0-9_][A-Za-z0-9._=+@,-]*)*")
 _PREFIX = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._=+@,-]*/)*([A-Za-z0-9_][A-Za-z0-9._=+@,-]*)?")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What a network drive says while its server is away.
+_PASSING = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+    }
+)
 
 
 def open_store(url: str) -> Store:
@@ -39,7 +57,11 @@ def open_store(url: str) -> Store:
 
 
 class Store(ABC):
-    """put, get, list, exists, delete under one root."""
+    """put, get, list, exists, delete under one root.
+
+    Every call raises StoreUnavailableError where the same call may succeed later (a server that does not answer, a
+    network drive that went away), and StoreError where somebody has to act first.
+    """
 
     url: str
 
@@ -59,8 +81,19 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def put_file(self, key: str, file: BinaryIO, *, content_type: str = "application/octet-stream") -> None:
+        """Write an object whole, like `put`, from all of a seekable file, which is never in memory at once."""
+
+    @abstractmethod
     def get(self, key: str) -> bytes:
         """The object's bytes. Raises KeyNotFoundError."""
+
+    @abstractmethod
+    def open(self, key: str) -> BinaryIO:
+        """The object as a seekable file, to read parts of something large. Raises KeyNotFoundError.
+
+        On S3 each read is a request of its own, and an object deleted meanwhile ends in KeyNotFoundError.
+        """
 
     @abstractmethod
     def exists(self, key: str) -> bool:
@@ -69,6 +102,13 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that start with `prefix`, in ascending order, lazily."""
+
+    @abstractmethod
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names directly below `prefix` (empty, or ending with /) that have keys below them, in ascending order.
+
+        Costs as little as there are names, however many keys lie below them.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -104,6 +144,13 @@ def checked_prefix(prefix: str) -> str:
     return prefix
 
 
+def checked_folder(prefix: str) -> str:
+    """The prefix itself, if it is empty or names a whole folder. Raises StoreError."""
+    if prefix and not prefix.endswith("/"):
+        raise StoreError(f"{prefix!r} is not a storage folder: it ends with /, such as crawls/")
+    return checked_prefix(prefix)
+
+
 class FolderStore(Store):
     """A folder; created on the first put."""
 
@@ -122,64 +169,103 @@ class FolderStore(Store):
         content_type: str = "application/octet-stream",
         if_absent: bool = False,
     ) -> None:
-        path = self._path(key)
-        # A name that list() never shows, in the same folder so that the rename is atomic.
-        part = path.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
-            if not if_absent:
-                part.replace(path)
-            elif not self._link(part, path):
-                raise KeyExistsError(f"{self.url_of(key)} exists already")
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+        with self._part(key, if_absent=if_absent) as part:
+            waiting = memoryview(data)
+            while waiting:
+                waiting = waiting[os.write(part, waiting) :]
 
-    @staticmethod
-    def _link(part: Path, path: Path) -> bool:
+    def put_file(self, key: str, file: BinaryIO, *, content_type: str = "application/octet-stream") -> None:
+        file.seek(0)
+        with self._part(key) as part, os.fdopen(part, "wb", closefd=False) as target:
+            shutil.copyfileobj(file, target, 1 << 20)
+
+    @contextlib.contextmanager
+    def _part(self, key: str, *, if_absent: bool = False) -> Iterator[int]:
+        """A descriptor to write an object to, which appears under its key when the block ends without an error.
+
+        Called for every poster, so it is four system calls where all goes well: open, write, close, rename.
+        """
+        path = f"{self.root}/{checked_key(key)}"
+        # A name that list() never shows, in the same folder so that the rename is atomic.
+        part = f"{path.rpartition('/')[0]}/.{secrets.token_hex(8)}.part"
         try:
-            os.link(part, path)
-        except FileExistsError:
-            return False
-        return True
+            descriptor = _create(part)
+            try:
+                try:
+                    yield descriptor
+                finally:
+                    os.close(descriptor)
+                if if_absent:
+                    os.link(part, path)
+                    os.unlink(part)  # noqa: PTH108
+                else:
+                    os.replace(part, path)  # noqa: PTH105 - a Path for every poster costs more than the rename
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(part)  # noqa: PTH108
+                raise
+        except OSError as error:
+            if if_absent and isinstance(error, FileExistsError):
+                raise KeyExistsError(f"{self.url_of(key)} exists already") from error
+            raise self._explained("write", path, error) from error
+
+    def _explained(self, action: str, path: Path | str, error: OSError) -> StoreError:
+        if error.errno in _FULL:
+            what = "no space left on the device" if error.errno == errno.ENOSPC else "the quota is used up on the device"
+            return StoreError(f"cannot {action} {path}: {what} of {self.url}; free some, then run the same command again")
+        kind = StoreUnavailableError if error.errno in _PASSING else StoreError
+        return kind(f"cannot {action} {path}: {error.strerror or error}")
 
     def get(self, key: str) -> bytes:
-        try:
+        with self._reading(key):
             return self._path(key).read_bytes()
+
+    def open(self, key: str) -> BinaryIO:
+        with self._reading(key):
+            return self._path(key).open("rb")
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        try:
+            yield
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise KeyNotFoundError(f"{self.url_of(key)} does not exist") from error
         except OSError as error:
-            raise StoreError(f"cannot read {self._path(key)}: {error.strerror or error}") from error
+            raise self._explained("read", self._path(key), error) from error
 
     def exists(self, key: str) -> bool:
         try:
             return self._path(key).is_file()
         except OSError as error:
-            raise StoreError(f"cannot read {self._path(key)}: {error.strerror or error}") from error
+            raise self._explained("read", self._path(key), error) from error
 
     def list(self, prefix: str = "") -> Iterator[str]:
         folder = self.root / checked_prefix(prefix).rpartition("/")[0]
         yield from (key for key in self._walk(folder) if key.startswith(prefix))
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        folder = self.root / checked_folder(prefix)
+        for entry in self._scan(folder):
+            # A folder whose last object was deleted has no keys.
+            if entry.is_dir() and next(self._walk(Path(entry.path)), None):
+                yield entry.name
+
     def _walk(self, folder: Path) -> Iterator[str]:
-        try:
-            entries = list(os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise StoreError(f"cannot read {folder}: {error.strerror or error}") from error
-        # S3 lists by whole key, so a folder sorts as its name with the slash behind it.
-        entries.sort(key=lambda entry: entry.name + "/" if entry.is_dir() else entry.name)
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
+        for entry in self._scan(folder):
             if entry.is_dir():
                 yield from self._walk(Path(entry.path))
             else:
                 yield Path(entry.path).relative_to(self.root).as_posix()
+
+    def _scan(self, folder: Path) -> Sequence[os.DirEntry[str]]:
+        try:
+            entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise self._explained("read", folder, error) from error
+        # S3 lists by whole key, so a folder sorts as its name with the slash behind it.
+        return sorted(entries, key=lambda entry: entry.name + "/" if entry.is_dir() else entry.name)
 
     def delete(self, key: str) -> None:
         try:
@@ -187,7 +273,7 @@ class FolderStore(Store):
         except (IsADirectoryError, NotADirectoryError):
             return  # a folder is no object
         except OSError as error:
-            raise StoreError(f"cannot delete {self._path(key)}: {error.strerror or error}") from error
+            raise self._explained("delete", self._path(key), error) from error
 
     def check(self) -> None:
         probe = self.root / f".{secrets.token_hex(8)}.part"
@@ -196,6 +282,8 @@ class FolderStore(Store):
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
+            if error.errno in _FULL | _PASSING:
+                raise self._explained("write", probe, error) from error
             raise StoreError(
                 f"the store {self.url} cannot be written: {error.strerror or error}; "
                 "set ONESHEET_STORE to a folder of yours or to s3://bucket/prefix"
@@ -205,3 +293,11 @@ class FolderStore(Store):
         from pyarrow.fs import LocalFileSystem  # noqa: PLC0415
 
         return LocalFileSystem(), str(self.root)
+
+
+def _create(part: str) -> int:
+    try:
+        return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileNotFoundError:
+        Path(part).parent.mkdir(parents=True, exist_ok=True)
+        return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

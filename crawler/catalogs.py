@@ -1,128 +1,176 @@
-"""Catalogue formats, recognised by their columns, each an iterator of titles in constant memory."""
+"""Catalogues: five forms, told apart by their columns or content, each read as titles in constant memory."""
 
 from __future__ import annotations
 
-import ast
-import csv
-import math
+import contextlib
+import hashlib
+import json
 import re
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
 
-from cluster.errors import CrawlerError
-from crawler.titles import Title, clean_genres, imdb_id
+from crawler.catalog_formats import Filters, titles_of
+from crawler.catalog_layout import Form, FormatError, Layout, layout_of
+from crawler.catalog_lines import MAX_LINE_BYTES, Reading, RejectedRow, lines_of
+from crawler.catalog_parquet import MAGIC as PARQUET_MAGIC
+from crawler.catalog_parquet import check_parquet, parquet_titles
+from crawler.catalog_source import CatalogError, on_disk, unpacked
+from crawler.titles import Kind, Title
 
-_YEAR_IN_TITLE = re.compile(r"^(?P<title>.*\S)\s*\((?P<year>(?:18|19|20)\d\d)\)$")
-_Row = dict[str, str]
+__all__ = [
+    "Catalog",
+    "CatalogError",
+    "Form",
+    "Reading",
+    "RejectedRow",
+    "default_kinds",
+    "kinds_in",
+    "open_catalog",
+    "read_catalog",
+]
+
+_SUFFIXES = re.compile(r"(\.(gz|csv|tsv|txt|lst|parquet|pq))+$", re.IGNORECASE)
+# What a pass over a catalogue depends on beside the kinds; adult titles are told by IMDb's own file only.
+_WITH_KINDS = (Form.IMDB_BASICS, Form.PARQUET)
 
 
-class CatalogError(CrawlerError):
-    """A catalogue that cannot be opened or recognised."""
+def default_kinds(form: Form) -> frozenset[Kind]:
+    """The kinds that are read unless others are asked for.
+
+    Of IMDb's own list films and series, for those have posters: four in five of its rows are episodes, whose
+    pictures are stills, and games have box covers. Of a list that somebody made, all.
+    """
+    return frozenset({Kind.FILM, Kind.SERIES}) if form is Form.IMDB_BASICS else frozenset(Kind)
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedRow:
-    """A row that names no title; `line` counts from 1, the header included."""
+def kinds_in(text: str) -> frozenset[Kind]:
+    """The kinds in `film,series`. Raises CatalogError."""
+    names = [name.strip().lower() for name in text.split(",")]
+    if unknown := [name for name in names if name not in set(Kind)]:
+        raise CatalogError(f"kinds {text!r}: {unknown[0]!r} is no kind; use one or more of {','.join(Kind)}")
+    return frozenset(map(Kind, names))
 
-    line: int
-    detail: str
+
+@dataclass(frozen=True)
+class Catalog:
+    """An open catalogue; made by `open_catalog`, and good as long as that is open.
+
+    name: to show. slug: lower-case, for names in a store. form: how it is read. size_bytes: of the file as it is.
+    """
+
+    name: str
+    slug: str
+    size_bytes: int
+    is_gzip: bool
+    _path: Path
+    _layout: Layout
+    _filters: Filters
+
+    @property
+    def form(self) -> Form:
+        """The form that was recognised or asked for."""
+        return self._layout.form
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of the file's bytes and of what else decides which titles it gives."""
+        options: dict[str, object] = {"form": self.form}
+        if self.form in _WITH_KINDS:
+            options["kinds"] = sorted(self._filters.kinds)
+        if self.form is Form.IMDB_BASICS:
+            options["adult"] = self._filters.adult
+        try:
+            with self._path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise self._gone(error) from error
+        return hashlib.sha256(f"{content} {json.dumps(options, sort_keys=True)}".encode()).hexdigest()
+
+    def rows(self, reading: Reading | None = None) -> Iterator[Title | RejectedRow]:
+        """Each row that names a title of the wanted kinds, and each that names none, in the file's order.
+
+        Duplicates are included. May be called again, for another pass. `reading` learns what the rows do not say.
+        """
+        reading = reading if reading is not None else Reading()
+        try:
+            if self.form is Form.PARQUET:
+                yield from parquet_titles(self._path, self._filters, reading)
+                return
+
+            def tell(position: int) -> None:
+                reading.bytes_read = position
+
+            with unpacked(self._path, tell) as (buffered, raw):
+                yield from titles_of(self._layout, lines_of(buffered, raw), self._filters, reading)
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def _gone(self, error: OSError) -> CatalogError:
+        return CatalogError(f"catalogue {self.name} cannot be read any more: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def open_catalog(
+    source: str, *, form: Form | None = None, kinds: frozenset[Kind] | None = None, adult: bool = False
+) -> Iterator[Catalog]:
+    """Open a path, `s3://bucket/key` or `-` (standard input), plain or gzipped.
+
+    form: instead of the one that its columns or content tell. kinds: instead of `default_kinds`; titles whose kind
+    the catalogue does not tell are always read. adult: with the titles that IMDb's own list marks as such.
+    Raises CatalogError, before the first row, when there is no such file or it is of no known form.
+    """
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(on_disk(source))
+        try:
+            with unpacked(path) as (buffered, raw):
+                head, is_gzip, damage = buffered.read(MAX_LINE_BYTES), raw.is_gzip, raw.damage
+            size_bytes = path.stat().st_size
+            if head.startswith(PARQUET_MAGIC) and form in (None, Form.PARQUET):
+                if is_gzip:
+                    path = stack.enter_context(_gunzipped(path))
+                check_parquet(path)
+                layout = Layout(Form.PARQUET)
+            else:
+                layout = layout_of(head, form)
+        except FormatError as error:
+            why = f"{damage}, and what can be read of it {error}" if damage else str(error)
+            raise CatalogError(f"catalogue {_shown(source)} {why}") from error
+        except OSError as error:
+            raise CatalogError(
+                f"catalogue {source}: {error.strerror or error}; give a file that can be read"
+            ) from error
+        filters = Filters(kinds if kinds is not None else default_kinds(layout.form), adult)
+        yield Catalog(_name(source), _slug(source), size_bytes, is_gzip, path, layout, filters)
 
 
 def read_catalog(path: Path) -> Iterator[Title | RejectedRow]:
-    """Every row of a catalogue, in its order, duplicates included.
-
-    Raises CatalogError, before the first row, when the file is missing, is no CSV, or has no known columns.
-    """
-    try:
-        lines = path.open("rb")
-    except OSError as error:
-        raise CatalogError(
-            f"catalogue {path}: {error.strerror or error}; give a CSV such as MovieGenre.csv or train.csv"
-        ) from error
-    with lines:
-        rows = csv.reader(_decoded(lines))
-        try:
-            header = [name.strip() for name in next(rows)]
-        except (StopIteration, csv.Error) as error:
-            raise CatalogError(f"catalogue {path} is empty or not a CSV file") from error
-        parse = _recognise(path, header)
-        yield from _parsed(rows, header, parse)
+    """Every row of a catalogue, in its order, duplicates included."""
+    with open_catalog(str(path)) as catalog:
+        yield from catalog.rows()
 
 
-def _parsed(reader: Any, header: list[str], parse: Callable[[_Row], Title]) -> Iterator[Title | RejectedRow]:
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield RejectedRow(line, str(error))
-            continue
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
-            yield RejectedRow(line, f"{len(cells)} cells where the header has {len(header)}")
-            continue
-        try:
-            yield parse(dict(zip(header, cells, strict=True)))
-        except ValueError as error:
-            yield RejectedRow(line, str(error))
+@contextlib.contextmanager
+def _gunzipped(path: Path) -> Iterator[Path]:
+    """Parquet is read from its end, so a gzipped one is unpacked first."""
+    with tempfile.NamedTemporaryFile(prefix="onesheet-catalog-") as file, unpacked(path) as (buffered, _):
+        shutil.copyfileobj(buffered, file)
+        file.flush()
+        yield Path(file.name)
 
 
-def _decoded(lines: IO[bytes]) -> Iterator[str]:
-    """Text lines of a file whose lines are UTF-8 or, as in MovieGenre.csv, here and there ISO-8859-1."""
-    for number, line in enumerate(lines):
-        data = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
-        try:
-            yield data.decode()
-        except UnicodeDecodeError:
-            yield data.decode("iso-8859-1")
+def _shown(source: str) -> str:
+    return "on standard input" if source == "-" else source
 
 
-def _recognise(path: Path, header: list[str]) -> Callable[[_Row], Title]:
-    names = set(header)
-    if {"imdbId", "Genre", "Poster"} <= names:
-        return _movie_genre
-    if {"Id", "Genre"} <= names:
-        return _one_hot
-    raise CatalogError(
-        f"catalogue {path}: unknown columns {', '.join(header[:8])!r}; "
-        "expected MovieGenre.csv's imdbId, Genre, Poster or the one-hot CSV's Id, Genre"
-    )
+def _name(source: str) -> str:
+    return "standard input" if source == "-" else source.rstrip("/").rpartition("/")[2]
 
 
-def _movie_genre(row: _Row) -> Title:
-    """Kaggle's MovieGenre.csv: ids without leading zeros, genres joined by |, the year inside the title."""
-    name = row.get("Title", "").strip()
-    match = _YEAR_IN_TITLE.match(name)
-    return Title(
-        imdb_id=imdb_id(row["imdbId"]),
-        title=(match["title"] if match else name) or None,
-        year=int(match["year"]) if match else None,
-        genres=clean_genres(row["Genre"].split("|")),
-        rating=_number(row.get("IMDB Score", "")),
-        poster_url=row["Poster"].strip() or None,
-    )
-
-
-def _one_hot(row: _Row) -> Title:
-    """The one-hot CSV of Wei-Ta Chu's posters: Genre is a Python list, the columns behind it repeat it."""
-    try:
-        names = ast.literal_eval(row["Genre"])
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that Python's parser raises
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"Genre {row['Genre'][:80]!r} is not a list of names")
-    "".join(names).encode()  # a lone surrogate, as in '\ud800', is a ValueError here and not in Parquet
-    return Title(imdb_id=imdb_id(row["Id"]), genres=clean_genres(names))
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def _slug(source: str) -> str:
+    if source == "-":
+        return "stdin"
+    return re.sub(r"[^a-z0-9]+", "-", _SUFFIXES.sub("", _name(source)).lower()).strip("-")[:60].strip("-") or "catalog"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from scrapy import exceptions as download
 from scrapy.exceptions import IgnoreRequest
 
@@ -11,10 +14,23 @@ from crawler.outcomes import Reason, Rejected
 class BlockedError(IgnoreRequest):
     """The host answered with a block page."""
 
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadAddressError(IgnoreRequest):
+    """An address that is never asked."""
+
+
+# aiohttp shows the object in every sentence on a host that cannot be reached.
+_SSL_CONTEXT = re.compile(r" ssl:(?:<[^>]*>|default)")
 
 # Looked through in this order: a subclass stands before its base.
 _REASONS: tuple[tuple[type[BaseException], Reason], ...] = (
     (BlockedError, Reason.BLOCKED),
+    (BadAddressError, Reason.BAD_URL),
+    (FileNotFoundError, Reason.NOT_FOUND),
     (IgnoreRequest, Reason.REFUSED),
     (download.DownloadTimeoutError, Reason.TIMEOUT),
     (TimeoutError, Reason.TIMEOUT),
@@ -50,4 +66,16 @@ def rejection_of_error(error: BaseException) -> Rejected:
         reason = Reason.ROBOTS
     elif "DOWNLOAD_MAXSIZE" in str(error) and reason is Reason.REFUSED:
         reason = Reason.TOO_LARGE
-    return Rejected(reason, str(error) or type(error).__name__)
+    return Rejected(reason, _SSL_CONTEXT.sub("", str(error)) or type(error).__name__)
+
+
+def forbids_ai(headers: Mapping[str, str], user_agent: str) -> str | None:
+    """The X-Robots-Tag by which a host forbids the use of its answer to train models, or None.
+
+    headers: names in lower case. A directive may name the robot that it is for: `onesheet: noai`.
+    """
+    for part in headers.get("x-robots-tag", "").lower().split(","):
+        robot, _, directive = part.rpartition(":")
+        if directive.strip() in ("noai", "noimageai") and robot.strip() in ("", user_agent.lower()):
+            return f"X-Robots-Tag: {part.strip()}"
+    return None

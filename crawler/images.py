@@ -7,26 +7,54 @@ import io
 import warnings
 
 import imagehash
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from crawler.outcomes import PosterFacts, Reason, Rejected
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 # IMDb's placeholders and tracking pixels are smaller than any poster that a model can learn from.
 MIN_SIDE_PX = 32
+# Posters are 2:3; a triptych or a door poster still passes, a banner or a spacer does not.
+MAX_ASPECT = 5.0
+# Pictures of one tone stand for "no picture": the widest spread of grey values, of 255, that is still nothing.
+_BLANK_SPREAD = 4
+# A JPEG may be decoded at a fraction of its size, which still reads all of its data; enough for a hash of 32x32.
+_HASH_SIDE_PX = 64
+_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<!--", b"<?xml", b"<svg")
+
+# Pillow's warning of bombs is a warning filter's business, which is the process's: switched off once, not in each
+# thread at every call. The limit is checked below.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def inspect(data: bytes, *, max_pixels: int) -> PosterFacts | Rejected:
-    """Decode all of the picture and tell its facts. Never raises on any bytes."""
-    decoded = decode(data, max_pixels=max_pixels)
-    if isinstance(decoded, Rejected):
-        return decoded
+    """Decode all of the picture and tell its facts. Never raises on any bytes.
+
+    sha256 is of the bytes; phash is the 64-bit perceptual hash of `imagehash.phash`.
+    """
+    opened = _opened(data, max_pixels=max_pixels)
+    if isinstance(opened, Rejected):
+        return opened
+    size = opened.size
+    aspect = max(size) / min(size)
+    if aspect > MAX_ASPECT:
+        return Rejected(Reason.ODD_ASPECT, f"{size[0]}x{size[1]}, at most {MAX_ASPECT:g} to 1")
+    try:
+        opened.draft("L", (_HASH_SIDE_PX, _HASH_SIDE_PX))
+        opened.load()
+        grey = opened.convert("L")
+        darkest, lightest = grey.getextrema()
+        if lightest - darkest <= _BLANK_SPREAD:  # type: ignore[operator]  one band, two numbers
+            return Rejected(Reason.PLACEHOLDER, f"{size[0]}x{size[1]} of a single tone")
+        phash = str(imagehash.phash(grey))
+    except Exception as error:  # noqa: BLE001, RUF100  Pillow's decoders raise nearly anything on hostile bytes
+        return _broken(error)
     return PosterFacts(
-        format=str(decoded.format),
-        width_px=decoded.width,
-        height_px=decoded.height,
+        format=str(opened.format),
+        width_px=size[0],
+        height_px=size[1],
         sha256=hashlib.sha256(data).hexdigest(),
-        phash=str(imagehash.phash(decoded)),
+        phash=phash,
     )
 
 
@@ -35,23 +63,39 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image | Rejected:
 
     The size is read from the header and checked before any pixel is decoded, so a decompression bomb costs nothing.
     """
+    opened = _opened(data, max_pixels=max_pixels)
+    if isinstance(opened, Rejected):
+        return opened
+    try:
+        opened.load()
+    except Exception as error:  # noqa: BLE001, RUF100  as above
+        return _broken(error)
+    return opened
+
+
+def _opened(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile | Rejected:
+    """The picture with its header read and no pixel decoded."""
     if not data:
         return Rejected(Reason.NOT_AN_IMAGE, "no bytes")
     try:
-        with warnings.catch_warnings():
-            # Pillow's own, looser limit; ours is checked below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > max_pixels:
-                return Rejected(Reason.TOO_MANY_PIXELS, f"{image.width}x{image.height}, limit {max_pixels} pixels")
-            if min(image.size) < MIN_SIDE_PX:
-                return Rejected(Reason.TOO_SMALL, f"{image.width}x{image.height}, at least {MIN_SIDE_PX} px a side")
-            image.load()
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         return Rejected(Reason.TOO_MANY_PIXELS, str(error))
     except UnidentifiedImageError:
+        if data[:512].lstrip().lower().startswith(_PAGE_STARTS):
+            return Rejected(Reason.HTML, f"a page instead of a picture, it starts with {data[:40]!r}")
+        if data.startswith(b"\xff\xd8\xff"):
+            return Rejected(Reason.TRUNCATED, f"a JPEG that ends within its header, after {len(data)} bytes")
         return Rejected(Reason.NOT_AN_IMAGE, f"starts with {data[:16]!r}, which is none of {', '.join(FORMATS)}")
-    except Exception as error:  # noqa: BLE001, RUF100  Pillow's decoders raise nearly anything on hostile bytes
-        reason = Reason.TRUNCATED if "truncated" in str(error).lower() else Reason.CORRUPT
-        return Rejected(reason, str(error) or type(error).__name__)
+    except Exception as error:  # noqa: BLE001, RUF100  as above
+        return _broken(error)
+    if image.width * image.height > max_pixels:
+        return Rejected(Reason.TOO_MANY_PIXELS, f"{image.width}x{image.height}, limit {max_pixels} pixels")
+    if min(image.size) < MIN_SIDE_PX:
+        return Rejected(Reason.TOO_SMALL, f"{image.width}x{image.height}, at least {MIN_SIDE_PX} px a side")
     return image
+
+
+def _broken(error: Exception) -> Rejected:
+    reason = Reason.TRUNCATED if "truncated" in str(error).lower() else Reason.CORRUPT
+    return Rejected(reason, str(error) or type(error).__name__)

@@ -1,30 +1,29 @@
-"""What travels from the spider through the pipelines: one attempt to get a title's poster."""
+"""What travels from the spider through the pipelines: how the search for a title's poster ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from crawler.outcomes import PosterFacts, Rejected
-from crawler.pages import TitlePage
-from crawler.titles import Title
+from crawler.search import Trail
 
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """The spider fills in what the hosts answered; the pipelines verify, store and record it.
+    """How the search for a title's poster ended, on its way to the store and the ledger.
 
-    source: `listed` (the catalogue's own poster URL) or `page` (the title page).
-    attempts: how often `url`, the last one, was asked for; 0 where robots.txt or a bad address forbade it.
-    body: the poster's bytes as fetched, None where there are none. outcome: None until it is known.
+    source: which one gave the poster, or said the last no. attempts: how often `url`, the last one, was asked for; 0
+    where nothing was. body: the verified bytes as fetched, where there are any. is_unchanged: the host says that the
+    poster of `trail.row` is still the one.
     """
 
-    title: Title
+    trail: Trail
     source: str
-    attempts: int
-    url: str
+    attempts: int = 0
+    url: str | None = None
     http_status: int | None = None
     etag: str | None = None
     last_modified: str | None = None
-    page: TitlePage | None = None
     body: bytes | None = None
     outcome: PosterFacts | Rejected | None = None
+    is_unchanged: bool = False

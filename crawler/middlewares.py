@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import random
 import time
@@ -13,6 +14,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
 from scrapy.downloadermiddlewares.retry import RetryMiddleware, get_retry_request
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import NotConfigured
@@ -21,8 +23,9 @@ from scrapy.robotstxt import RobotParser
 from scrapy.utils.httpobj import urlparse_cached
 from twisted.internet.defer import Deferred
 
-from crawler.failures import BlockedError
-from crawler.pages import is_blocked
+from crawler.block_pages import block_of
+from crawler.failures import BadAddressError, BlockedError
+from crawler.throttle import PoliteThrottle
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +59,30 @@ class PatientRetryMiddleware(RetryMiddleware):
         return cls(crawler)
 
     async def process_response(self, request: Request, response: Response) -> Request | Response:  # type: ignore[override]
-        if response.status not in self.retry_http_codes or self.crawler.spider is None:
-            return response
-        retry = get_retry_request(
-            request, reason=f"HTTP {response.status}", spider=self.crawler.spider, max_retry_times=self.max_retry_times
-        )
-        if retry is None:
+        if response.status not in self.retry_http_codes:
             return response
         wait_s = retry_after_s(response.headers.get("Retry-After"))
-        if wait_s is None:
-            wait_s = random.uniform(0.5, 1) * 2 ** request.meta.get("retry_times", 0)  # noqa: S311
-        if wait_s > self._longest_s:
+        if wait_s is not None and wait_s > self._longest_s:
             log.warning("%s asks to wait %.0f s: left for the next run", response.url, wait_s)
             return response
+        return await self._again(request, f"HTTP {response.status}", wait_s) or response
+
+    async def process_exception(self, request: Request, exception: Exception) -> Request | None:  # type: ignore[override]
+        if not isinstance(exception, self.exceptions_to_retry) or request.meta.get("dont_retry"):
+            return None
+        return await self._again(request, type(exception).__name__, None)
+
+    async def _again(self, request: Request, reason: str, wait_s: float | None) -> Request | None:
+        """The request for another try, after a wait; None where there were tries enough."""
+        if self.crawler.spider is None:
+            return None
+        retry = get_retry_request(
+            request, reason=reason, spider=self.crawler.spider, max_retry_times=self.max_retry_times, logger=log
+        )
+        if retry is None:
+            return None
+        if wait_s is None:
+            wait_s = random.uniform(0.5, 1) * 2 ** request.meta.get("retry_times", 0)  # noqa: S311
         ends_at = time.monotonic() + wait_s
         # In short steps: Ctrl-C does not wait for the host.
         while self.crawler.crawling and (left_s := ends_at - time.monotonic()) > 0:
@@ -76,8 +90,18 @@ class PatientRetryMiddleware(RetryMiddleware):
         return retry
 
 
+class BareRedirectMiddleware(RedirectMiddleware):
+    """Scrapy's redirects without a Referer: this crawl never sends one, and runs without the part that would set it."""
+
+    def handle_referer(self, request: Request, response: Response) -> None:
+        request.headers.pop("Referer", None)
+
+    def _engine_started(self) -> None:
+        """Nothing to find: Scrapy looks for its Referer part here, and warns that there is none."""
+
+
 class BlockPageMiddleware:
-    """Recognise block pages, and stop the crawl when a host only blocks.
+    """Recognise block pages, slow down, and stop the crawl when a host only blocks.
 
     A block page is never stored, never taken for "no poster", and never worked around.
     """
@@ -94,27 +118,48 @@ class BlockPageMiddleware:
         return cls(crawler)
 
     async def process_response(self, request: Request, response: Response) -> Response:
-        headers = {
-            name.decode("latin-1").lower(): b"".join(values).decode("latin-1")
-            for name, values in response.headers.items()
-        }
         # By host: an image host that answers well says nothing of the host of the title pages.
-        host = urlsplit(response.url).netloc
-        if not is_blocked(response.status, headers, response.body):
+        host = request.meta.get("download_slot") or urlsplit(response.url).netloc
+        block = block_of(response.status, headers_of(response), response.body)
+        if block is None:
             self._in_a_row[host] = 0
             return response
         self._in_a_row[host] += 1
         if self.crawler.stats:
             self.crawler.stats.inc_value("blocked/count")
+            self.crawler.stats.inc_value(f"blocked/{block}")
+        if throttle := self.crawler.get_extension(PoliteThrottle):
+            throttle.slow_down(host)
         if self._in_a_row[host] == self._limit and self.crawler.engine:
             log.error(
-                "%d block pages in a row, the last from %s: the crawl stops here and keeps what it has. "
-                "Come back later, or ask the host for access.",
+                "%d block pages (%s) in a row, the last from %s: the crawl stops here and keeps what it has. "
+                "Come back later, ask the host for access, or order other --sources.",
                 self._limit,
+                block,
                 response.url,
             )
             _ = asyncio.ensure_future(self.crawler.engine.close_spider_async(reason="blocked"))  # noqa: RUF006
-        raise BlockedError(f"HTTP {response.status} with a block page")
+        raise BlockedError(f"HTTP {response.status} with a block page ({block})", status=response.status)
+
+
+class LinkLocalMiddleware:
+    """Never ask a link-local address, where clouds keep their machines' credentials, whoever lists it."""
+
+    def process_request(self, request: Request) -> None:
+        try:
+            address = ipaddress.ip_address(urlparse_cached(request).hostname or "")
+        except ValueError:
+            return
+        if address.is_link_local or address.is_unspecified or address.is_multicast:
+            raise BadAddressError(f"{request.url} is an address that no poster comes from")
+
+
+def headers_of(response: Response) -> dict[str, str]:
+    """A response's headers, names in lower case."""
+    return {
+        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
+        for name, values in response.headers.items()
+    }
 
 
 def retry_after_s(value: bytes | None, now: datetime | None = None) -> float | None:

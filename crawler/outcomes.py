@@ -29,6 +29,7 @@ class Reason(StrEnum):
     BLOCKED = "blocked"
     RATE_LIMITED = "rate_limited"
     QUOTA = "quota"
+    WRONG_KEY = "wrong_key"
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
@@ -45,6 +46,7 @@ _PASSING = frozenset(
         Reason.BLOCKED,
         Reason.RATE_LIMITED,
         Reason.QUOTA,
+        Reason.WRONG_KEY,
         Reason.SERVER_ERROR,
         Reason.TIMEOUT,
         Reason.UNREACHABLE,

@@ -82,7 +82,7 @@ class ProgressExtension:
         return self._count / max(time.monotonic() - self._began, 1e-3)
 
     def _done(self) -> int:
-        return len(getattr(self._crawler.spider, "done", ())) + self._count
+        return int(getattr(self._crawler.spider, "done_before", 0)) + self._count
 
     def _total(self) -> int:
         return int(getattr(self._crawler.spider, "total", 0))

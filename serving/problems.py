@@ -37,7 +37,7 @@ class ProblemError(HTTPException):
     @classmethod
     def of(cls, rejected: Rejected) -> ProblemError:
         """The answer to an image that is refused: 415 where it is no image at all, 422 for all else."""
-        status = 415 if rejected.reason is Reason.NOT_AN_IMAGE else 422
+        status = 415 if rejected.reason in (Reason.NOT_AN_IMAGE, Reason.HTML) else 422
         detail = f"the image is refused ({rejected.reason}): {rejected.detail}"
         return cls(status, detail, reason=rejected.reason)
 

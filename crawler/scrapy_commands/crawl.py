@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from scrapy.commands.crawl import Command as ScrapyCrawl
-from scrapy.exceptions import UsageError
 
 from cluster.errors import OnesheetError
+from crawler.options import read_options
+from crawler.plan import make_plan
 from crawler.spiders.posters import PostersSpider
 
 
@@ -20,17 +21,15 @@ class Command(ScrapyCrawl):
             super().run(args, opts)
             return
         try:
-            PostersSpider.check(**opts.spargs)
+            plan = make_plan(read_options(**opts.spargs))
         except OnesheetError as error:
             print(f"scrapy crawl {PostersSpider.name}: {error}", file=sys.stderr)  # noqa: T201
             self.exitcode = 1
             return
-        except TypeError as error:
-            raise UsageError(f"-a: {str(error).rpartition('() ')[2]}", print_help=False) from error
         if not self.crawler_process:
             raise RuntimeError("Scrapy gave the command no crawler process")
         crawler = self.crawler_process.create_crawler(self._create_crawler(PostersSpider.name))
-        self.crawler_process.crawl(crawler, **opts.spargs)
+        self.crawler_process.crawl(crawler, plan=plan)
         self.crawler_process.start()
         if self.crawler_process.bootstrap_failed or not getattr(crawler.spider, "is_finished", False):
             self.exitcode = 1

@@ -44,9 +44,9 @@ class _Style:
     accent: RGB
 
 
-def draw_poster(title: Title) -> bytes:
-    """A JPEG of 300x444 pixels, about 15 to 40 KB; the same bytes for the same title."""
-    rng = random.Random(f"{title.imdb_id} {title.title}")  # noqa: S311  art, not secrets
+def draw_poster(title: Title, revision: int = 0) -> bytes:
+    """A JPEG of 300x444 pixels, about 15 to 40 KB; the same bytes for the same title and revision."""
+    rng = random.Random(f"{title.imdb_id} {title.title}" + (f" {revision}" if revision else ""))  # noqa: S311  art, not secrets
     style = _agree(_seen_genres(title.genres, rng), rng)
     poster = _scene(style, rng)
     _letter_title(poster, (title.title or title.imdb_id).strip(), style.lettering)

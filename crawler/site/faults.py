@@ -12,16 +12,41 @@ from crawler.titles import imdb_id as as_imdb_id
 
 
 class Fault(StrEnum):
-    """What a title's pages and images do instead of answering well."""
+    """What a title's pages and images do instead of answering well.
 
-    SLOW = "slow"  # page and image wait
+    `page` is its title page, `image` its picture on Amazon's image hosts: a title that fails there still has its
+    poster at TMDB. New faults go to the end, so that shares of the old ones hit the same titles as ever.
+    """
+
+    SLOW = "slow"  # everywhere: waits
     NOT_FOUND = "not_found"  # page and image: 404
-    RATE_LIMITED = "rate_limited"  # the title's first request: 429 with Retry-After: 1
-    UNAVAILABLE = "unavailable"  # the title's first request: 503
+    RATE_LIMITED = "rate_limited"  # everywhere, the title's first request: 429 with Retry-After: 1
+    UNAVAILABLE = "unavailable"  # everywhere, the title's first request: 503
     TRUNCATED = "truncated"  # image: a complete response with half of the JPEG
     CUT = "cut"  # image: Content-Length promises all, the connection closes after half
     HTML = "html"  # image: 200 with a page of HTML
     BLOCKED = "blocked"  # page and image: 202 with a challenge, as imdb.com answers crawlers
+
+    FORBIDDEN = "forbidden"  # page and image: 403 with a challenge
+    CAPTCHA = "captcha"  # page and image: 200 with Amazon's "type the characters you see"
+    CONSENT = "consent"  # page and image: 200 with a consent wall
+    MOVED = "moved"  # page and image: 301 to another path, which answers well
+    LOOP = "loop"  # page and image: 302 to itself
+    DRIP = "drip"  # page and image: a byte now and then, far slower than any timeout
+    NO_PICTURE = "no_picture"  # page: shows IMDb's drawing for "no poster", also in its linked data
+    UNSIZED = "unsized"  # image: 404 for another size suffix than those that the catalogue, the page and OMDb give
+    NO_AI = "no_ai"  # image: the poster, with X-Robots-Tag: noai, noimageai
+    PLACEHOLDER = "placeholder"  # image: a JPEG of a single grey
+    CORRUPT = "corrupt"  # image: a whole JPEG with garbage in its middle
+    TINY = "tiny"  # image: Amazon's GIF of one pixel
+    WIDE = "wide"  # image: a JPEG of 1600x40
+    BOMB = "bomb"  # image: a PNG of 50,000x50,000 pixels in 310 KB
+    PNG = "png"  # image: the poster as PNG, whatever its URL ends in; so the next three
+    WEBP = "webp"
+    GIF = "gif"
+    CMYK = "cmyk"
+    UNLISTED = "unlisted"  # TMDB and OMDb know no such title
+    UNPICTURED = "unpictured"  # TMDB: poster_path null; OMDb: Poster N/A
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +96,8 @@ class Faults:
         """The fault of a title, or None for one that behaves."""
         if imdb_id in self.named:
             return self.named[imdb_id]
+        if not self.shares:
+            return None
         place = int.from_bytes(hashlib.sha256(imdb_id.encode()).digest()[:8]) / 2**64
         for fault in Fault:
             place -= self.shares.get(fault, 0)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import random
 
-from crawler.titles import Title
+from crawler.titles import Kind, Title, number_of
 
 FIRST_NUMBER = 9_900_001
 
@@ -80,7 +80,10 @@ _PATTERNS = (
 
 
 def invent_titles(count: int = 400, seed: int = 0) -> list[Title]:
-    """`count` titles with ids from tt9900001 up; about half carry a poster URL, 2 % have no poster anywhere."""
+    """`count` titles with ids from tt9900001 up; about half carry a poster URL, 2 % have no poster anywhere.
+
+    Most are films; one in ten is a series, one in 25 an episode, one in 100 a game.
+    """
     rng = random.Random(f"onesheet {seed}")  # noqa: S311  films, not secrets
     names: set[str] = set()
     return [_invent(f"tt{FIRST_NUMBER + number}", rng, names) for number in range(count)]
@@ -89,6 +92,16 @@ def invent_titles(count: int = 400, seed: int = 0) -> list[Title]:
 def is_posterless(imdb_id: str) -> bool:
     """Whether an invented title has no poster at all, so that its page shows the site's logo."""
     return int(imdb_id.removeprefix("tt")) % 50 == 7
+
+
+def kind_of(imdb_id: str) -> Kind:
+    """What an invented title is. By its id, so that kinds leave names, genres and posters as they are."""
+    number = number_of(imdb_id)
+    if number % 10 == 4:
+        return Kind.SERIES
+    if number % 25 == 11:
+        return Kind.EPISODE
+    return Kind.GAME if number % 100 == 28 else Kind.FILM
 
 
 def image_token(imdb_id: str) -> str:
@@ -112,6 +125,7 @@ def _invent(imdb_id: str, rng: random.Random, names: set[str]) -> Title:
         genres=genres,
         rating=round(min(9.3, max(1.8, rng.gauss(6.4, 1.1))), 1),
         poster_url=url if listed else None,
+        kind=kind_of(imdb_id),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pure: the HTML of the rehearsal site, in the shape of imdb.com's title pages of 2023 and its challenge of 2026."""
+"""Pure: the HTML of the rehearsal site, in the shape of imdb.com's title pages of 2023 and of its block pages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from html import escape
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from crawler.titles import Title
+from crawler.titles import Kind, Title
 
 LOGO_URL = "https://m.media-amazon.com/images/G/01/imdb/images/social/imdb_logo.png"
+# The drawing that IMDb shows where a title has no poster.
+NO_PICTURE_URL = "https://m.media-amazon.com/images/G/01/imdb/images/nopicture/large/film-184890147._CB470041630_.png"
 _SIZELESS = "._V1_.jpg"
 _SHOWN = "._V1_FMjpg_UX1000_.jpg"
 _THUMBNAIL = "._V1_UX182_.jpg"
+# All that the pages here put behind a picture's name.
+SUFFIXES = (_SIZELESS, _SHOWN, _THUMBNAIL)
+# Open Graph's type, linked data's, and how a name is followed by its year.
+_KINDS = {
+    None: ("video.movie", "Movie", "{year}"),
+    Kind.FILM: ("video.movie", "Movie", "{year}"),
+    Kind.SERIES: ("video.tv_show", "TVSeries", "TV Series {year}– "),  # noqa: RUF001  IMDb's own dash
+    Kind.EPISODE: ("video.episode", "TVEpisode", "TV Episode {year}"),
+    Kind.GAME: ("video.other", "VideoGame", "Video Game {year}"),
+}
 
 _STYLE = """
 body{margin:0;background:#121212;color:#eee;font:16px/1.5 system-ui,sans-serif}
@@ -57,6 +69,49 @@ _CHALLENGE = """<!DOCTYPE html>
 </html>
 """
 
+_CAPTCHA = """<!doctype html>
+<html class="a-no-js" lang="en-us">
+<head>
+<meta http-equiv="content-type" content="text/html; charset=UTF-8">
+<title dir="ltr">Amazon.com</title>
+<meta name="viewport" content="width=device-width">
+</head>
+<body>
+<div class="a-container a-padding-double-large" style="min-width:350px;padding:44px 0 !important">
+<h4>Enter the characters you see below</h4>
+<p class="a-last">Sorry, we just need to make sure you're not a robot. For best results, please make sure your
+browser is accepting cookies.</p>
+<form method="get" action="/errors/validateCaptcha" name="">
+<input type=hidden name="amzn" value="rehearsal" /><input type=hidden name="amzn-r" value="&#047;" />
+<h4>Type the characters you see in this image:</h4>
+<img src="https://images-na.ssl-images-amazon.com/captcha/rehearsal/Captcha_rehearsal.jpg">
+<input autocomplete="off" spellcheck="false" id="captchacharacters" name="field-keywords" type="text">
+<button type="submit" class="a-button-text">Continue shopping</button>
+</form>
+</div>
+</body>
+</html>
+"""
+
+_CONSENT = """<!DOCTYPE html>
+<html lang="en-US">
+<head><meta charset="utf-8"/><meta name="viewport" content="width=device-width"/>
+<title>Select Your Cookie Preferences - IMDb</title></head>
+<body>
+<div id="consent-banner" data-testid="consent-banner" role="dialog" aria-modal="true">
+<form id="sp-cc" class="consent-form" action="/consent" method="post">
+<h1>Select Your Cookie Preferences</h1>
+<p>We use cookies and similar tools that are necessary to enable you to use our services. If you agree, we'll also use
+cookies to understand how customers use our services so we can make improvements. Before you continue to IMDb, choose
+Accept or Decline.</p>
+<button id="sp-cc-accept" data-testid="accept-button" name="accept" value="all" type="submit">Accept</button>
+<button id="sp-cc-rejectall-link" data-testid="reject-button" name="accept" value="" type="submit">Decline</button>
+</form>
+</div>
+</body>
+</html>
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class BlockPage:
@@ -72,18 +127,32 @@ def block_page(status: Literal[202, 403] = 202) -> BlockPage:
     return BlockPage(status, {"x-amzn-waf-action": "challenge", "cache-control": "no-store, max-age=0"}, _CHALLENGE)
 
 
+def captcha_page() -> BlockPage:
+    """Amazon's page that asks for the characters in an image."""
+    return BlockPage(200, {"cache-control": "no-store, max-age=0"}, _CAPTCHA)
+
+
+def consent_page() -> BlockPage:
+    """A wall that shows nothing before a choice about cookies."""
+    return BlockPage(200, {"cache-control": "no-store, max-age=0"}, _CONSENT)
+
+
 def title_page(title: Title, image_url: str | None) -> str:
-    """A title's page; `image_url` is its poster's absolute URL without size, or None: the page shows the logo."""
+    """A title's page; `image_url` is its poster's absolute URL without size, or None: the page shows the logo.
+
+    With NO_PICTURE_URL it takes the drawing for a poster, as some of IMDb's pages did.
+    """
     name = title.title or title.imdb_id
-    headline = f"{name} ({title.year})" if title.year else name
-    shown = image_url.removesuffix(_SIZELESS) + _SHOWN if image_url else LOGO_URL
+    og_type, _, year = _KINDS[title.kind]
+    headline = f"{name} ({year.format(year=title.year)})" if title.year else name
+    shown = _in_size(image_url, _SHOWN) if image_url else LOGO_URL
     page_url = f"https://www.imdb.com/title/{title.imdb_id}/"
     metas = {
         "og:url": page_url,
         "og:site_name": "IMDb",
         "og:title": f"{headline} - IMDb",
         "og:description": _description(title),
-        "og:type": "video.movie",
+        "og:type": og_type,
         "og:image": shown,
         "twitter:card": "summary_large_image",
         "twitter:title": f"{headline} - IMDb",
@@ -122,7 +191,7 @@ def error_page(status: int, sentence: str) -> str:
 def _linked_data(title: Title, image_url: str | None) -> dict[str, Any]:
     data: dict[str, Any] = {
         "@context": "https://schema.org",
-        "@type": "Movie",
+        "@type": _KINDS[title.kind][1],
         "url": f"/title/{title.imdb_id}/",
         "name": title.title or title.imdb_id,
     }
@@ -151,8 +220,13 @@ def _script_json(data: dict[str, Any]) -> str:
 
 def _image(image_url: str, suffix: str, alt: str) -> str:
     """An image of this site, for a browser: the poster's path without its host."""
-    path = urlsplit(image_url).path.removesuffix(_SIZELESS) + suffix
+    path = urlsplit(_in_size(image_url, suffix)).path
     return f'<img src="{escape(path)}" alt="{escape(alt)}" loading="lazy">'
+
+
+def _in_size(image_url: str, suffix: str) -> str:
+    """The URL of a poster in another size; that of a drawing has none."""
+    return image_url.removesuffix(_SIZELESS) + suffix if image_url.endswith(_SIZELESS) else image_url
 
 
 def _description(title: Title) -> str:

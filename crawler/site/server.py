@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -13,19 +14,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import uvicorn
 
+from crawler.site.apis import ApiRules
 from crawler.site.app import build_app
 from crawler.site.content import SiteContent, SiteError
 from crawler.site.faults import Faults
 
 _ROOT = Path(__file__).resolve().parents[2]
-# What uvicorn logs for each response of the fault `cut`.
-_CUT_ON_PURPOSE = "ASGI callable returned without completing response."
+# What uvicorn logs for each response of the fault `cut`, and for those that drip or wait when the site ends.
+_ON_PURPOSE = ("ASGI callable returned without completing response.", "Cancel ")
 _STOP_TIMEOUT_S = 10
+_RULES = ApiRules()
 
 
 def serve_site(
@@ -34,6 +37,7 @@ def serve_site(
     host: str = "127.0.0.1",
     port: int = 8900,
     *,
+    rules: ApiRules | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until Ctrl-C; `on_ready` gets the site's URL once it answers. Port 0 takes a free one.
@@ -44,13 +48,13 @@ def serve_site(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        build_app(content, faults or Faults()),
+        build_app(content, faults or Faults(), rules),
         log_level="warning",
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=1,
     )
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() != _CUT_ON_PURPOSE)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     with listener, contextlib.suppress(KeyboardInterrupt):
         _Server(config, url, on_ready).run(sockets=[listener])
 
@@ -64,19 +68,30 @@ class Site:
     posters: int
 
     def requests(self) -> dict[str, int]:
-        """How often each path was asked for since the start or the last reset."""
-        return self._counts("GET")
+        """How often each path was asked for since the start or the last reset, answered or not.
+
+        OMDb's, which all have the path `/`, are told apart by id: `/?i=tt9900001`.
+        """
+        counts: dict[str, int] = self._ask("GET", "requests")
+        return counts
+
+    def times(self) -> dict[str, list[float]]:
+        """When the newest 10,000 requests of each family came, in seconds of this machine's `time.monotonic()`.
+
+        The families are title, image, tmdb, tmdb_image and omdb: the hosts that this site stands for.
+        """
+        times: dict[str, list[float]] = self._ask("GET", "times")
+        return times
 
     def reset(self) -> None:
-        """Count from zero again. Faults that spoil only a title's first request stay spent."""
-        self._counts("DELETE")
+        """Count from zero again. Faults that spoil only a title's first request stay spent, and so does a quota."""
+        self._ask("DELETE", "requests")
 
-    def _counts(self, method: str) -> dict[str, int]:
+    def _ask(self, method: str, name: str) -> Any:
         # Without the environment's proxies, which cannot reach this machine's loopback.
-        request = Request(f"{self.url}/_site/requests", method=method)  # noqa: S310  http, to ourselves
+        request = Request(f"{self.url}/_site/{name}", method=method)  # noqa: S310  http, to ourselves
         with build_opener(ProxyHandler({})).open(request, timeout=30) as response:
-            counts: dict[str, int] = json.load(response)
-        return counts
+            return json.load(response)
 
 
 @contextlib.contextmanager
@@ -88,13 +103,21 @@ def running_site(
     faults: Faults | None = None,
     write_catalog: Path | None = None,
     port: int = 0,
+    revision: int = 0,
+    tmdb_token: str = _RULES.tmdb_token,
+    tmdb_rate: int = _RULES.tmdb_rate,
+    omdb_key: str = _RULES.omdb_key,
+    omdb_quota: int = _RULES.omdb_quota,
 ) -> Iterator[Site]:
     """A site in a process of its own, on a free port of this machine, which ends with the block.
 
-    It also ends when this process dies. Raises SiteError with the site's own sentence when it does not start.
+    revision: another number than 0 changes every tenth poster. tmdb_rate: requests a second. omdb_quota: requests in
+    all. It also ends when this process dies. Raises SiteError with the site's own sentence when it does not start.
     """
     faults = faults or Faults()
-    options: dict[str, object] = {"port": port, "titles": titles, "slow-s": faults.slow_s, "faults": str(faults)}
+    options: dict[str, object] = {"port": port, "titles": titles, "revision": revision}
+    options |= {"slow-s": faults.slow_s, "faults": str(faults)}
+    options |= {"tmdb-token": tmdb_token, "tmdb-rate": tmdb_rate, "omdb-key": omdb_key, "omdb-quota": omdb_quota}
     paths = {"catalog": catalog, "posters": posters, "write-catalog": write_catalog}
     options |= {name: path.resolve() for name, path in paths.items() if path is not None}
     command = [
@@ -144,6 +167,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and not record.getMessage().startswith(_ON_PURPOSE)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ import re
 from PIL import Image
 
 _MARK = "._V1"
-_SIDE = re.compile(r"_[US]([XY])([0-9]{1,5})(?=_)")
+_SIDE = re.compile(r"_[US]([XY])([0-9]{1,5})(?=[_.])")
 
 
 def image_key(path: str) -> str:
@@ -38,8 +38,17 @@ def sized(data: bytes, suffix: str) -> bytes:
         scale = wanted_scale(suffix, image.width, image.height)
         if scale >= 1:
             return data
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        shrunk = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        return _resized(image, scale)
+
+
+def at_width(data: bytes, width_px: int) -> bytes:
+    """The image at a width, as TMDB's image host gives it, larger or smaller."""
+    with Image.open(io.BytesIO(data)) as image:
+        return _resized(image, width_px / image.width)
+
+
+def _resized(image: Image.Image, scale: float) -> bytes:
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     encoded = io.BytesIO()
-    shrunk.save(encoded, "JPEG", quality=90)
+    image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(encoded, "JPEG", quality=90)
     return encoded.getvalue()

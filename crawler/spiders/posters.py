@@ -1,68 +1,69 @@
-"""The posters spider: each title of a catalogue → its poster, by the listed URL or through its title page."""
+"""The posters spider: each title of a catalogue → its poster, from the first source that has one."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import scrapy
+from pyroaring import BitMap64
 from scrapy import signals
 from scrapy.crawler import Crawler
-from scrapy.http import Request, Response, TextResponse
+from scrapy.http import Request, Response
 from scrapy.settings import BaseSettings
 from twisted.python.failure import Failure
 
-from cluster.errors import CrawlerError, StoreError
-from cluster.settings import Settings, load_settings
-from cluster.store import open_store
-from crawler.crawl import Crawl
-from crawler.failures import rejection_of_error, rejection_of_status
+from cluster.errors import CrawlerError, OnesheetError, StoreError
+from cluster.settings import load_settings
+from crawler import images
+from crawler.budget import Allowance
+from crawler.failures import forbids_ai, rejection_of_error, rejection_of_status
+from crawler.handlers import CREDENTIAL
 from crawler.items import Attempt
-from crawler.ledger import Ledger, done_titles
-from crawler.outcomes import Reason, Rejected
-from crawler.pages import TitlePage, parse_title
-from crawler.titles import Title
+from crawler.ledger import SCHEMA, Ledger, iter_ledger
+from crawler.middlewares import headers_of
+from crawler.options import read_options
+from crawler.outcomes import PosterFacts, Reason, Rejected
+from crawler.pages import parse_title
+from crawler.plan import Plan, make_plan
+from crawler.redaction import hide
+from crawler.search import Ask, Chain, End, Trail, refresh
+from crawler.sources import Answer, Credential, Ended, Found, Images
+from crawler.titles import number_of, shard_of
 
 log = logging.getLogger(__name__)
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# Titles that ended without a request (no source has an address) on their way to the ledger at the same time.
+_MOST_ITEMS = 200
 
 
 class PostersSpider(scrapy.Spider):
-    """`scrapy crawl posters -a catalog=PATH [-a store=URL] [-a crawl_id=NAME]`.
+    """`scrapy crawl posters -a catalog=PATH [-a store=URL] [-a sources=listed,tmdb,page] …` (`CrawlOptions`).
 
     Ends with every distinct title of the catalogue either stored or rejected. Run again, it goes on where it
     ended: what is recorded as stored, or as rejected for a lasting reason, is not asked for again.
     """
 
     name = "posters"
-    is_finished = False
 
-    def __init__(self, *, settings: Settings, crawl: Crawl) -> None:
+    def __init__(self, *, plan: Plan | None = None) -> None:
         super().__init__()
-        self._onesheet = settings
-        self.crawl = crawl
-        self.ledger = Ledger(crawl.store, crawl.crawl_id)
-        self.done: set[str] = set()
-        self.total = 0
+        self.total = self.done_before = 0
         self.summary: dict[str, Any] = {}
-        self.store_error: StoreError | None = None
-
-    @classmethod
-    def check(cls, *, catalog: str = "", store: str | None = None, crawl_id: str | None = None) -> Crawl:
-        """The crawl that these arguments name. Raises OnesheetError for what could never work."""
-        if not catalog:
-            raise CrawlerError("no catalogue; give one with -a catalog=PATH")
-        settings = load_settings(store=store)
-        _require_page_url(settings)
-        crawl = Crawl.open(Path(catalog), open_store(settings.store), crawl_id)
-        crawl.store.check()
-        _require_contact(settings, crawl)
-        return crawl
+        # Why it stopped before its end, for the command that started it.
+        self.stopped: OnesheetError | None = None
+        if plan is None:
+            return
+        self.plan = plan
+        self.chain = Chain(plan.sources, height_px=plan.options.height)
+        self.ledger = Ledger(plan.crawl.store, plan.crawl.crawl_id)
+        self.allowance = Allowance(plan.options.max_titles)
+        self._queued = BitMap64()
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
@@ -72,151 +73,248 @@ class PostersSpider(scrapy.Spider):
         settings.set("DOWNLOAD_MAXSIZE", onesheet.max_poster_bytes, priority="spider")
         if onesheet.contact:
             settings.set("USER_AGENT", f"{settings['USER_AGENT']} (+{onesheet.contact})", priority="spider")
-        if onesheet.rehearsal and onesheet.rehearsal.host in _LOOPBACK:
+        if onesheet.rehearsal and onesheet.rehearsal.host in ("localhost", "127.0.0.1", "::1"):
             # Politeness protects other people's hosts; a rehearsal on this machine may run at full speed.
             settings.set("AUTOTHROTTLE_ENABLED", False, priority="spider")
             settings.set("CONCURRENT_REQUESTS_PER_DOMAIN", 16, priority="spider")
 
     @classmethod
-    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
-        spider = cls(settings=load_settings(store=kwargs.get("store")), crawl=cls.check(*args, **kwargs))
+    def from_crawler(cls, crawler: Crawler, *, plan: Plan | None = None, **arguments: Any) -> Self:
+        """plan: made before Scrapy starts, by our own commands; else made here of the arguments.
+
+        Without arguments it is the bare spider that `scrapy check`, `list` and `shell` want.
+        """
+        if plan is None and arguments:
+            plan = make_plan(read_options(**arguments))
+        spider = cls(plan=plan)
         spider._set_crawler(crawler)
-        crawler.signals.connect(spider._close, signals.spider_closed)
+        if plan:
+            if crawler.settings.getbool("AUTOTHROTTLE_ENABLED"):
+                # Each source's own limits, under those of the user; none where Scrapy was told to hurry.
+                slots = plan.host_limits() | crawler.settings.getdict("DOWNLOAD_SLOTS")
+                crawler.settings.set("DOWNLOAD_SLOTS", slots, priority="cmdline")
+            hide(secret for source in plan.sources if source.credential for secret in source.credential.secrets)
+            crawler.signals.connect(spider._close, signals.spider_closed)
         return spider
 
+    def credential(self, source: str) -> Credential | None:
+        """The key of a source, for the download handler."""
+        return self.plan.credential(source)
+
     async def start(self) -> AsyncIterator[Request | Attempt]:
-        self.started_at = datetime.now(UTC)
-        try:
-            rejected = self.crawl.save_titles()
-            self.done = done_titles(self.crawl.store, self.crawl.crawl_id)
-        except StoreError as error:
-            self.store_error = error
-            log.error("the crawl cannot begin: %s", error)
+        if not hasattr(self, "plan"):
+            log.error("the posters spider needs a catalogue: scrapy crawl posters -a catalog=PATH")
             return
-        self.rejected_rows = len(rejected)
-        for row in rejected[:20]:
-            log.warning("%s, line %d: %s", self.crawl.catalog, row.line, row.detail)
-        self.total = sum(1 for _ in self.crawl.titles())
-        log.info("crawl %s: %d titles, %d done before", self.crawl.crawl_id, self.total, len(self.done))
-        for title in self.crawl.titles():
-            if title.imdb_id in self.done:
-                continue
-            if self.crawler.engine and self.crawler.engine.needs_backout():
-                # The catalogue is read only as fast as it is crawled, so memory does not grow with it.
-                await self.crawler.signals.wait_for(signals.scheduler_empty)
-            yield self._first_request(title)
-
-    def _first_request(self, title: Title) -> Request | Attempt:
-        if title.poster_url:
-            return self._poster_request(title, title.poster_url, source="listed", page=None)
-        url = title.page_url or self._onesheet.page_url.format(imdb_id=title.imdb_id)
-        return self._request(url, self.parse_page, title=title, source="page", page=None)
-
-    def _poster_request(self, title: Title, url: str, *, source: str, page: TitlePage | None) -> Request | Attempt:
-        # Ahead of title pages, so that posters flow from the first second on.
-        return self._request(url, self.parse_poster, priority=1, title=title, source=source, page=page)
-
-    def _request(self, url: str, callback: Any, *, priority: int = 0, **context: Any) -> Request | Attempt:
+        self.started_at = datetime.now(UTC)
+        card, crawl, options = self.plan.card, self.plan.crawl, self.plan.options
         try:
-            address = self._address(url)
-            return Request(
-                address,
-                callback=callback,
-                errback=self.parse_failure,
-                cb_kwargs=context,
-                meta={"context": context},
-                priority=priority,
-                dont_filter=True,
-            )
-        except ValueError as error:
-            return Attempt(url=url, attempts=0, outcome=Rejected(Reason.BAD_URL, str(error)), **context)
-
-    def _address(self, url: str) -> str:
-        """The URL itself, or the same path on the rehearsal site."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no http or https URL")
-        site = self._onesheet.rehearsal
-        if site is None:
-            return url
-        return parts._replace(scheme=site.scheme, netloc=f"{site.host}:{site.port}").geturl()
-
-    def parse_page(
-        self, response: Response, title: Title, source: str, page: TitlePage | None
-    ) -> Iterator[Request | Attempt]:
-        rejected = rejection_of_status(response.status)
-        if rejected is None:
-            page = parse_title(response.text if isinstance(response, TextResponse) else "")
-            if page.poster_url:
-                yield self._poster_request(title, page.poster_url, source=source, page=page)
+            known = await asyncio.to_thread(self.plan.known)
+        except StoreError as error:
+            self.stop(error, reason="store_failed")
+            return
+        if options.shards == 1:
+            self.total, self.done_before = card.titles, len(known.done)
+        for row in card.first_rejected:
+            log.warning("%s, line %d: %s", card.name, row["line"], row["detail"])
+        log.info("crawl %s: %d titles, %d done before", crawl.crawl_id, card.titles, len(known.done))
+        # A JOBDIR keeps the requests of a crawl that was stopped; they are not to be made twice.
+        if queued := getattr(self, "state", {}).get("queued"):
+            self._queued = BitMap64.deserialize(queued)
+        skipped = known.done | known.stale | self._queued
+        for title in crawl.titles(options.shard, options.shards, without=skipped):
+            if not await self._has_room():
                 return
-            rejected = Rejected(Reason.NO_POSTER, "the title page shows no poster")
-        yield self._attempt(response, title=title, source=source, page=page, outcome=rejected)
+            self._queued.add(number_of(title.imdb_id))
+            yield self._next(Trail(title=title))
+        async for trail in self._stale(known.stale):
+            if not await self._has_room():
+                return
+            yield self._next(trail)
 
-    def parse_poster(self, response: Response, title: Title, source: str, page: TitlePage | None) -> Iterator[Attempt]:
-        rejected = rejection_of_status(response.status)
-        body = response.body if rejected is None else None
-        yield self._attempt(response, title=title, source=source, page=page, body=body, outcome=rejected)
+    async def _has_room(self) -> bool:
+        """Wait until the crawl can take another title, so that memory does not grow; False once it takes no more."""
+        if not await self.allowance.take():
+            log.warning("the budget of titles is used up: the crawl ends, and goes on with the next run")
+            return False
+        engine = self.crawler.engine
+        while engine and engine.needs_backout():
+            await self.crawler.signals.wait_for(signals.scheduler_empty)
+        while engine and engine.scraper.slot and engine.scraper.slot.itemproc_size > _MOST_ITEMS:
+            await asyncio.sleep(0.005)
+        return True
 
-    def parse_failure(self, failure: Failure) -> Iterator[Attempt]:
+    async def _stale(self, stale: BitMap64) -> AsyncIterator[Trail]:
+        """The searches for newer versions of stored posters."""
+        if not stale:
+            return
+        options, crawl = self.plan.options, self.plan.crawl
+        tables = iter_ledger(crawl.store, crawl.crawl_id, SCHEMA.names)
+        while (table := await asyncio.to_thread(next, tables, None)) is not None:
+            for row in table.to_pylist():
+                is_mine = shard_of(row["imdb_id"], options.shards) == options.shard
+                if is_mine and number_of(row["imdb_id"]) in stale and row["url"]:
+                    yield refresh(row)
+
+    def _next(self, trail: Trail) -> Request | Attempt:
+        """The request or the end that a search has come to."""
+        while True:
+            step = self.chain.step(trail)
+            if isinstance(step, End):
+                return Attempt(trail=step.trail, source=step.source, outcome=step.rejected)
+            try:
+                return self._request(step)
+            except ValueError as error:
+                refused = self.chain.refused(step.trail, Rejected(Reason.BAD_URL, str(error)))
+                if isinstance(refused, End):
+                    return Attempt(trail=refused.trail, source=refused.source, outcome=refused.rejected)
+                trail = refused
+
+    def _request(self, ask: Ask) -> Request:
+        host, is_file = urlsplit(ask.url).hostname, ask.source == Images.name
+        meta: dict[str, Any] = {"trail": ask.trail, "download_slot": "disk" if is_file else host}
+        headers = {}
+        if ask.is_lookup:
+            source = self.plan.source(ask.source)
+            if source and source.credential:
+                # The terms of a keyed interface are those that came with the key.
+                meta |= {CREDENTIAL: ask.source, "dont_obey_robotstxt": True}
+        elif ask.trail.row and ask.trail.position < 0:
+            conditions = {"If-None-Match": ask.trail.row["etag"], "If-Modified-Since": ask.trail.row["last_modified"]}
+            headers = {name: value for name, value in conditions.items() if value}
+        return Request(
+            ask.url if is_file else self.plan.address(ask.url),
+            headers=headers,
+            callback=self.parse_lookup if ask.is_lookup else self.parse_poster,
+            errback=self.parse_failure,
+            meta=meta,
+            # Posters go ahead of lookups, so that they flow from the first second on.
+            priority=0 if ask.is_lookup else 1,
+            dont_filter=True,
+        )
+
+    def parse(self, response: Response) -> Iterator[dict[str, Any]]:
+        """What a title page tells; for `scrapy parse`, `shell` and `check`, beside `onesheet site` on its usual port.
+
+        @url http://127.0.0.1:8900/title/tt9900001/
+        @returns items 1 1
+        @returns requests 0 0
+        @scrapes title year genres poster_url is_title
+        """
+        yield asdict(parse_title(response.body))
+
+    def parse_lookup(self, response: Response) -> Iterator[Request | Attempt]:
+        """A source's answer → the request for the poster, or the next source's."""
+        trail: Trail = response.meta["trail"]
+        source = self.chain.sources[trail.position]
+        headers = headers_of(response)
+        said = rejection_of_status(response.status)
+        if said and said.reason.is_passing:
+            yield self._after_no(response, said)
+        elif ban := forbids_ai(headers, self.crawler.settings["BOT_NAME"]):
+            yield self._after_no(response, Rejected(Reason.NO_AI, ban))
+        elif said and source.credential is None:
+            yield self._after_no(response, said)
+        else:
+            found = source.read(trail.title, Answer(response.status, headers, response.body))
+            if isinstance(found, Found):
+                yield self._next(self.chain.found(trail, found))
+            elif isinstance(found, Ended):
+                self._end_source(source.name, found)
+                yield self._next(trail)
+            else:
+                yield self._after_no(response, found)
+
+    async def parse_poster(self, response: Response) -> list[Request | Attempt]:
+        """The poster's bytes → verified, on their way to the store; or the next address, or the next source."""
+        trail: Trail = response.meta["trail"]
+        if response.status == 304 and trail.row:
+            return [self._attempt(response, is_unchanged=True)]
+        outcome: PosterFacts | Rejected | None = rejection_of_status(response.status)
+        if outcome is None and (ban := forbids_ai(headers_of(response), self.crawler.settings["BOT_NAME"])):
+            outcome = Rejected(Reason.NO_AI, ban)
+        if outcome is None:
+            limit = self.plan.settings.max_poster_pixels
+            outcome = await asyncio.to_thread(images.inspect, response.body, max_pixels=limit)
+        if isinstance(outcome, Rejected):
+            return [self._after_no(response, outcome)]
+        return [self._attempt(response, body=response.body, outcome=outcome)]
+
+    def parse_failure(self, failure: Failure) -> Iterator[Request | Attempt]:
         """What never became a response: robots.txt, a block page, a timeout, a refused connection."""
         request: Request = failure.request  # type: ignore[attr-defined]
         rejected = rejection_of_error(failure.value or RuntimeError("no reason given"))
-        yield Attempt(
-            **request.meta["context"],
-            url=request.url,
-            # robots.txt refuses a request before it is sent.
-            attempts=request.meta.get("retry_times", 0) + (rejected.reason is not Reason.ROBOTS),
-            outcome=rejected,
-        )
+        # robots.txt refuses a request before it is sent.
+        sent = request.meta.get("retry_times", 0) + (rejected.reason is not Reason.ROBOTS)
+        status = getattr(failure.value, "status", None)
+        yield self._go_on(request.meta["trail"], rejected, url=request.url, attempts=sent, http_status=status)
+
+    def _after_no(self, response: Response, rejected: Rejected) -> Request | Attempt:
+        known = self._told_by(response)
+        return self._go_on(response.meta["trail"], rejected, **known)
+
+    def _go_on(self, trail: Trail, rejected: Rejected, **known: Any) -> Request | Attempt:
+        """The next step after a no; where there is none, the attempt ends with what is `known` of the last answer."""
+        refused = self.chain.refused(trail, rejected)
+        if isinstance(refused, End):
+            return Attempt(trail=refused.trail, source=refused.source, outcome=refused.rejected, **known)
+        step = self._next(refused)
+        if isinstance(step, Attempt) and step.url is None:
+            return Attempt(trail=step.trail, source=step.source, outcome=step.outcome, **known)
+        return step
 
     def _attempt(self, response: Response, **known: Any) -> Attempt:
+        trail: Trail = response.meta["trail"]
+        return Attempt(trail=trail, source=self.chain.source_of(trail), **self._told_by(response), **known)
+
+    @staticmethod
+    def _told_by(response: Response) -> dict[str, Any]:
         def header(name: str) -> str | None:
             value = response.headers.get(name)
             return value.decode("latin-1") if value else None
 
-        return Attempt(
-            url=response.url,
-            http_status=response.status,
-            attempts=response.meta.get("retry_times", 0) + 1,
-            etag=header("ETag"),
-            last_modified=header("Last-Modified"),
-            **known,
-        )
+        return {
+            "url": response.url,
+            "http_status": response.status,
+            "attempts": response.meta.get("retry_times", 0) + 1,
+            "etag": header("ETag"),
+            "last_modified": header("Last-Modified"),
+        }
+
+    def _end_source(self, name: str, ended: Ended) -> None:
+        if self.chain.has_ended(name):
+            return
+        self.chain.end(name, ended)
+        if ended.stops_crawl:
+            self.stop(CrawlerError(ended.sentence), reason=ended.reason)
+        else:
+            log.error("%s", ended.sentence)
+
+    def stop(self, error: OnesheetError, *, reason: str) -> None:
+        """End the crawl early, for a reason that the user must know; what is under way is still recorded."""
+        if self.stopped is None and self.crawler.engine:
+            self.stopped = error
+            log.error("the crawl stops: %s", error)
+            _ = asyncio.ensure_future(self.crawler.engine.close_spider_async(reason=reason))  # noqa: RUF006
 
     def _close(self, spider: scrapy.Spider, reason: str) -> None:
-        """After the pipelines are closed: one row a title, and the summary."""
-        if not hasattr(self, "rejected_rows"):
-            return  # it ended before the catalogue was read
+        """After the pipelines are closed: one row a title, and the summary. A shard's fleet does that for all."""
+        if hasattr(self, "state"):
+            self.state["queued"] = self._queued.serialize()
+        if not hasattr(self, "started_at") or self.plan.options.shards > 1:
+            return
+        if reason == "finished" and self.allowance.is_used_up:
+            reason = "budget"
         try:
-            self.summary = self.crawl.finish(
-                self.ledger, started_at=self.started_at, finish_reason=reason, rejected_rows=self.rejected_rows
-            )
+            self.ledger.flush()
+            self.summary = self.plan.crawl.finish(started_at=self.started_at, finish_reason=reason)
         except StoreError as error:
-            self.store_error = error
+            self.stopped = self.stopped or error
             log.error("the ledger could not be finished: %s", error)
             return
-        self.is_finished = bool(self.summary["finished"])
         log.info("crawl ended: %s", self.summary)
 
-
-def _require_page_url(settings: Settings) -> None:
-    try:
-        is_template = settings.page_url.format(imdb_id="tt0000001") != settings.page_url
-    except (LookupError, ValueError, AttributeError):
-        is_template = False
-    if not is_template:
-        raise CrawlerError(f"ONESHEET_PAGE_URL={settings.page_url!r} needs the place {{imdb_id}}, and no other")
-
-
-def _require_contact(settings: Settings, crawl: Crawl) -> None:
-    """A crawl of other people's hosts says whom they can write to."""
-    if settings.contact or settings.rehearsal:
-        return
-    for title in crawl.titles():
-        host = urlsplit(title.poster_url or title.page_url or settings.page_url).hostname
-        if host and host not in _LOOPBACK:
-            raise CrawlerError(
-                f"crawling {host} needs a contact for the user agent: set ONESHEET_CONTACT to an e-mail address "
-                "or URL, or rehearse with `onesheet site` and ONESHEET_REHEARSAL"
-            )
+    @property
+    def is_finished(self) -> bool:
+        """Whether every title has its outcome, or the crawl ended where its budget said."""
+        has_ended = self.summary.get("finished") or self.summary.get("finish_reason") == "budget"
+        return self.stopped is None and bool(has_ended)

@@ -26,7 +26,7 @@ def faulty() -> dict[Fault, str]:
 
 @pytest.fixture(scope="session")
 def site(faulty: dict[Fault, str]) -> Iterator[Site]:
-    """A site of 60 invented titles of which eight misbehave, one in each way."""
+    """A site of 60 invented titles of which one misbehaves in each way."""
     faults = Faults(named={imdb_id: fault for fault, imdb_id in faulty.items()}, slow_s=0.4)
     with running_site(titles=60, faults=faults) as running:
         yield running

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,6 +64,7 @@ def test_what_is_not_there_is_404(client: httpx.Client, path: str) -> None:
         ("._V1_UY268_CR5,0,182,268_AL_.jpg", (181, 268)),
         ("._V1_SX100_.jpg", (100, 148)),
         ("._V1._SX94_SY70_.jpg", (47, 70)),
+        ("._V1_SX100.jpg", (100, 148)),
     ],
 )
 def test_a_size_suffix_shrinks_a_poster(
@@ -105,7 +107,7 @@ def test_the_catalogue_reads_back_as_the_titles_it_was_made_from(
 ) -> None:
     catalog = tmp_path / "catalog.csv"
     catalog.write_bytes(client.get("/catalog.csv").content)
-    assert list(read_catalog(catalog)) == list(content.titles.values())
+    assert list(read_catalog(catalog)) == [replace(title, kind=None) for title in content.titles.values()]
 
 
 def test_robots_txt_allows_titles_and_images_but_no_search(client: httpx.Client) -> None:
@@ -121,6 +123,51 @@ def test_requests_are_counted_by_path_until_a_reset(site: Site, client: httpx.Cl
     assert site.requests() == {"/title/tt9900002/": 3, "/robots.txt": 1}
     site.reset()
     assert site.requests() == {}
+    assert set(map(len, site.times().values())) == {0}
+
+
+def test_arrivals_are_timed_by_the_host_that_the_site_stands_for(
+    site: Site, client: httpx.Client, content: SiteContent
+) -> None:
+    site.reset()
+    start = time.monotonic()
+    for path in (
+        _page("tt9900001"),
+        _path(content, "tt9900001"),
+        _path(content, "tt9900002"),
+        "/3/find/tt9900001",
+        "/t/p/w342/none.jpg",
+        "/?i=tt9900001",
+        "/",
+        "/robots.txt",
+        "/catalog.csv",
+    ):
+        client.get(path)
+    times = site.times()
+    assert {family: len(found) for family, found in times.items()} == {
+        "title": 1,
+        "image": 2,
+        "tmdb": 1,
+        "tmdb_image": 1,
+        "omdb": 1,
+    }
+    arrivals = [at for family in ("title", "image", "tmdb", "tmdb_image", "omdb") for at in times[family]]
+    assert start < arrivals[0]
+    assert arrivals == sorted(arrivals)
+    assert arrivals[-1] < time.monotonic()
+    counts = site.requests()
+    assert (counts["/?i=tt9900001"], counts["/"]) == (1, 1)
+
+
+def test_a_request_that_its_client_gives_up_counts_too(
+    site: Site, client: httpx.Client, faulty: dict[Fault, str], content: SiteContent
+) -> None:
+    site.reset()
+    path = _path(content, faulty[Fault.DRIP])
+    with client.stream("GET", path) as answer:
+        assert answer.status_code == 200
+    assert site.requests() == {path: 1}
+    assert len(site.times()["image"]) == 1
 
 
 def test_the_index_links_titles_and_shows_thumbnails_of_this_site(client: httpx.Client) -> None:
@@ -184,3 +231,104 @@ def test_a_blocked_title_gives_a_challenge_for_page_and_image(
         answer = client.get(path)
         assert (answer.status_code, answer.headers["x-amzn-waf-action"]) == (202, "challenge")
         assert "AwsWafIntegration" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "mark"),
+    [
+        (Fault.FORBIDDEN, 403, "AwsWafIntegration"),
+        (Fault.CAPTCHA, 200, "/errors/validateCaptcha"),
+        (Fault.CONSENT, 200, "consent-banner"),
+    ],
+)
+def test_other_block_pages_come_for_page_and_image_too(
+    client: httpx.Client, faulty: dict[Fault, str], content: SiteContent, fault: Fault, status: int, mark: str
+) -> None:
+    for path in (_page(faulty[fault]), _path(content, faulty[fault])):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert mark in answer.text
+
+
+def test_a_moved_title_answers_well_at_its_other_path(
+    client: httpx.Client, faulty: dict[Fault, str], content: SiteContent
+) -> None:
+    imdb_id = faulty[Fault.MOVED]
+    for path in (_page(imdb_id), _path(content, imdb_id)):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (301, f"/moved{path}")
+        assert client.get(f"/moved{path}").status_code == 200
+    assert client.get(f"/moved{_path(content, imdb_id)}").content == content.poster_bytes(imdb_id)
+
+
+def test_a_loop_leads_to_itself(client: httpx.Client, faulty: dict[Fault, str], content: SiteContent) -> None:
+    path = _path(content, faulty[Fault.LOOP])
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (302, path)
+    with pytest.raises(httpx.TooManyRedirects):
+        client.get(_page(faulty[Fault.LOOP]), follow_redirects=True)
+
+
+def test_a_dripping_image_never_falls_silent_and_never_ends(
+    client: httpx.Client, faulty: dict[Fault, str], content: SiteContent
+) -> None:
+    imdb_id = faulty[Fault.DRIP]
+    with client.stream("GET", _path(content, imdb_id), timeout=1) as answer:
+        poster = content.poster_bytes(imdb_id)
+        assert poster
+        assert int(answer.headers["content-length"]) == len(poster)
+        drops = answer.iter_raw()
+        start = time.monotonic()
+        assert b"".join(next(drops) for _ in range(5)) == poster[:5]
+        assert 0.5 < time.monotonic() - start < 5
+
+
+def test_a_page_without_a_picture_shows_the_drawing_which_is_an_image_too(
+    client: httpx.Client, faulty: dict[Fault, str]
+) -> None:
+    found = re.search(r'"image":"([^"]+)"', client.get(_page(faulty[Fault.NO_PICTURE])).text)
+    assert found
+    drawing = client.get(urlsplit(found[1]).path)
+    assert "/nopicture/" in found[1]
+    assert drawing.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(drawing.content)).convert("L").getextrema() == (204, 204)
+
+
+def test_an_unsized_image_is_there_as_it_was_given_and_in_no_other_size(
+    client: httpx.Client, content: SiteContent, faulty: dict[Fault, str]
+) -> None:
+    imdb_id = faulty[Fault.UNSIZED]
+    for suffix, status in (("._V1_.jpg", 200), ("._V1_SX300.jpg", 200), ("._V1_SY600_.jpg", 404)):
+        assert client.get(_path(content, imdb_id, suffix)).status_code == status, suffix
+
+
+def test_a_poster_that_is_not_for_machine_learning_says_so(
+    client: httpx.Client, faulty: dict[Fault, str], content: SiteContent
+) -> None:
+    answer = client.get(_path(content, faulty[Fault.NO_AI]))
+    assert answer.headers["x-robots-tag"] == "noai, noimageai"
+    assert answer.content == content.poster_bytes(faulty[Fault.NO_AI])
+
+
+@pytest.mark.parametrize(
+    ("fault", "media_type"),
+    [
+        (Fault.PLACEHOLDER, "image/jpeg"),
+        (Fault.CORRUPT, "image/jpeg"),
+        (Fault.TINY, "image/gif"),
+        (Fault.WIDE, "image/jpeg"),
+        (Fault.BOMB, "image/png"),
+        (Fault.PNG, "image/png"),
+        (Fault.WEBP, "image/webp"),
+        (Fault.GIF, "image/gif"),
+        (Fault.CMYK, "image/jpeg"),
+    ],
+)
+def test_a_spoiled_image_says_its_true_type_under_a_url_of_a_jpeg(
+    client: httpx.Client, faulty: dict[Fault, str], content: SiteContent, fault: Fault, media_type: str
+) -> None:
+    path = _path(content, faulty[fault])
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+    assert client.get(path, headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+    assert client.get(_page(faulty[fault])).status_code == 200

@@ -11,9 +11,9 @@ from PIL import Image
 from crawler.images import inspect
 from crawler.outcomes import PosterFacts
 from crawler.site.drawing import draw_poster
-from crawler.site.invention import invent_titles, is_posterless
+from crawler.site.invention import invent_titles, is_posterless, kind_of
 from crawler.site.looks import LOOKS
-from crawler.titles import Title, imdb_id
+from crawler.titles import Kind, Title, imdb_id
 
 
 def test_the_same_seed_invents_the_same_titles_and_another_seed_others() -> None:
@@ -42,6 +42,17 @@ def test_drama_is_the_most_frequent_of_eight_genres_and_each_occurs() -> None:
     assert set(counts) == set(LOOKS)
     assert counts.most_common(1)[0][0] == "Drama"
     assert min(counts.values()) >= 10
+
+
+def test_kinds_are_invented_by_the_id_alone() -> None:
+    titles = invent_titles(400)
+    assert Counter(title.kind for title in titles) == {
+        Kind.FILM: 340,
+        Kind.SERIES: 40,
+        Kind.EPISODE: 16,
+        Kind.GAME: 4,
+    }
+    assert all(title.kind == kind_of(title.imdb_id) for title in titles)
 
 
 def test_half_of_the_titles_list_a_poster_and_two_percent_have_none() -> None:
@@ -73,3 +84,10 @@ def test_posters_of_different_titles_differ() -> None:
     posters = [draw_poster(title) for title in invent_titles(30)]
     hashes = {facts.phash for data in posters if isinstance(facts := inspect(data, max_pixels=10**6), PosterFacts)}
     assert len(hashes) == 30
+
+
+def test_a_revision_draws_another_poster_of_the_same_title() -> None:
+    title = Title("tt9900010", title="Beyond the Cellar", genres=("Horror",))
+    posters = [draw_poster(title, revision) for revision in (0, 1, 2)]
+    assert len(set(posters)) == 3
+    assert posters[0] == draw_poster(title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from crawler.site.commands import site
 from crawler.site.content import SiteError
 from crawler.site.faults import Fault, Faults
 
@@ -31,6 +32,17 @@ def test_a_named_title_does_what_is_written_whatever_the_shares() -> None:
 def test_faults_as_text_parse_back_to_the_same_faults() -> None:
     faults = Faults({Fault.SLOW: 0.1, Fault.HTML: 1 / 3}, {"tt0055850": Fault.BLOCKED}, slow_s=1.5)
     assert Faults.parse(str(faults), slow_s=1.5) == faults
+
+
+def test_shares_of_new_faults_leave_the_titles_of_the_old_ones_as_they_are() -> None:
+    old, both = Faults.parse("slow=0.1,cut=0.2"), Faults.parse("bomb=0.3,slow=0.1,cut=0.2")
+    hit = {imdb_id: old.of(imdb_id) for imdb_id in IDS if old.of(imdb_id)}
+    assert hit == {imdb_id: both.of(imdb_id) for imdb_id in hit}
+
+
+def test_the_help_of_the_command_names_every_fault() -> None:
+    words = set((site.__doc__ or "").replace(",", " ").replace(".", " ").split())
+    assert set(Fault) <= words
 
 
 @pytest.mark.parametrize(

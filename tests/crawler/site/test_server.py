@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -40,8 +41,8 @@ def catalog(tmp_path: Path) -> Path:
     return tmp_path / "catalog.csv"
 
 
-def _get(url: str) -> httpx.Response:
-    return httpx.get(url, trust_env=False)
+def _get(url: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.get(url, headers=headers, trust_env=False)
 
 
 def _is_open(url: str) -> bool:
@@ -92,7 +93,18 @@ def test_a_site_ends_when_its_parent_is_killed() -> None:
 
 def test_ctrl_c_ends_the_command_quietly_with_exit_code_0() -> None:
     program = "import typer; from crawler.site.commands import site; typer.run(site)"
-    command = [sys.executable, "-c", program, "--port", "0", "--titles", "3", "--faults", "cut=1", "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "--port",
+        "0",
+        "--titles",
+        "3",
+        "--faults",
+        "cut=1,tt9900002=drip",
+        "--json",
+    ]
     pipe = subprocess.PIPE
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
@@ -102,8 +114,10 @@ def test_ctrl_c_ends_the_command_quietly_with_exit_code_0() -> None:
         assert url
         with pytest.raises(httpx.RemoteProtocolError):
             _get(ready["url"] + url.removeprefix("https://m.media-amazon.com"))
-        process.send_signal(signal.SIGINT)
-        _, remarks = process.communicate(timeout=20)
+        with httpx.stream("GET", f"{ready['url']}/title/tt9900002/", trust_env=False) as dripping:
+            assert dripping.status_code == 200
+            process.send_signal(signal.SIGINT)
+            _, remarks = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Traceback" not in remarks
     assert "ERROR" not in remarks
@@ -123,7 +137,8 @@ def test_a_port_in_use_is_told_in_one_sentence() -> None:
 def test_the_written_catalogue_reads_back_before_the_first_request(tmp_path: Path) -> None:
     path = tmp_path / "new" / "catalog.csv"
     with running_site(titles=5, write_catalog=path):
-        assert list(read_catalog(path)) == list(SiteContent.invented(5).titles.values())
+        invented = SiteContent.invented(5).titles.values()
+        assert list(read_catalog(path)) == [replace(title, kind=None) for title in invented]
     assert [entry.name for entry in path.parent.iterdir()] == ["catalog.csv"]
 
 
@@ -137,6 +152,38 @@ def test_a_bad_catalogue_or_folder_is_told_in_one_sentence(catalog: Path) -> Non
     posters.mkdir()
     with pytest.raises(SiteError, match=r"no <imdb_id>.jpg for any of the 3 titles"):
         SiteContent.from_catalog(catalog, posters)
+
+
+def test_another_revision_changes_every_tenth_poster_and_dates_it_later() -> None:
+    urls = {imdb_id: SiteContent.invented(30).image_url(imdb_id) for imdb_id in ("tt9900010", "tt9900011", "tt9900030")}
+    paths = {imdb_id: (url or "").removeprefix("https://m.media-amazon.com") for imdb_id, url in urls.items()}
+    with running_site(titles=30) as site:
+        before = {imdb_id: _get(site.url + path) for imdb_id, path in paths.items()}
+    with running_site(titles=30, revision=1) as site:
+        for imdb_id, path in paths.items():
+            known = before[imdb_id].headers
+            by_tag = _get(site.url + path, {"if-none-match": known["etag"]})
+            by_date = _get(site.url + path, {"if-modified-since": known["last-modified"]})
+            expected = 304 if imdb_id == "tt9900011" else 200
+            assert (by_tag.status_code, by_date.status_code) == (expected, expected), imdb_id
+            assert (by_tag.content == before[imdb_id].content) is False
+
+
+def test_a_revision_of_a_folder_changes_the_bytes_of_every_tenth_poster(catalog: Path) -> None:
+    posters = catalog.parent / "posters"
+    first, second, third = (SiteContent.from_catalog(catalog, posters, revision) for revision in (0, 1, 2))
+    tenth = {content.poster_bytes("tt0055850") for content in (first, second, third)}
+    assert len(tenth) == 3
+    assert {content.poster_bytes("tt0055851") for content in (first, second, third)} == {
+        first.poster_bytes("tt0055851")
+    }
+
+
+def test_bad_rules_of_the_apis_are_told_in_one_sentence() -> None:
+    with pytest.raises(SiteError, match="tmdb-rate=0 is not valid"), running_site(titles=3, tmdb_rate=0):
+        pytest.fail("it started")
+    with pytest.raises(SiteError, match="omdb-quota=-1 is not valid"), running_site(titles=3, omdb_quota=-1):
+        pytest.fail("it started")
 
 
 def test_a_share_of_faults_reaches_the_running_site() -> None:
