@@ -96,8 +96,10 @@ def block_of(status: int, headers: Mapping[str, str], body: bytes) -> Block | No
     if status == 202 and not start.strip():
         return Block.CHALLENGE
     block = _block_in(start)
+    if block is None and status == 202 and b"<script" in start and not _is_answer(body):
+        return Block.CHALLENGE
     # IMDb's and others' ordinary pages load some of the same scripts.
-    if block is not None and (status == 200 or block is Block.CONSENT) and any(mark in body for mark in _ANSWERS):
+    if block is not None and (status == 200 or block is Block.CONSENT) and _is_answer(body):
         return None
     return block
 
@@ -111,6 +113,10 @@ def _block_in(start: bytes) -> Block | None:
     asks = b"<form" in start or b"<button" in start or b"<iframe" in start
     is_consent = asks and (b"cookie" in start or b"privacy" in start) and _CONSENT_MARKS.search(start) is not None
     return Block.CONSENT if is_consent else None
+
+
+def _is_answer(body: bytes) -> bool:
+    return any(mark in body for mark in _ANSWERS)
 
 
 def _leads_to_consent(location: str) -> bool:

@@ -103,6 +103,7 @@ def shown(report: CatalogReport) -> Group:
     parts: list[Any] = [
         Text.assemble((report.name, "bold"), f" is {_FORMS[Form(report.form)]}", f" ({report.form})"),
         *([Text("; ".join(remarks), style="dim")] if remarks else []),
+        *([Text(report.damage, style="bold red")] if report.damage else []),
         Text(),
         _counts(report),
     ]

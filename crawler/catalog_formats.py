@@ -92,7 +92,7 @@ def _movie_genre(layout: Layout, reading: Reading) -> Callable[[list[str]], Titl
             imdb_id=_id_of_cell(cells[id_at], cells[link_at]),
             title=(match["title"] if match else name) or None,
             year=int(match["year"]) if match else None,
-            genres=clean_genres(cells[genre_at].split("|")),
+            genres=clean_genres([name for name in cells[genre_at].split("|") if name.strip().lower() not in _NULLS]),
             rating=_number(cells[score_at]),
             poster_url=None if (url := cells[poster_at].strip()).lower() in _NULLS else url,
         )

@@ -85,7 +85,7 @@ def layout_of(head: bytes, form: Form | None = None) -> Layout:
     below = [line for line in lines[first + 1 :] if line]
     layout = _layout(lines[first], first + 1, below[:_SAMPLE_LINES], form)
     if layout is None:
-        raise FormatError(_unknown(lines[first], form))
+        raise FormatError(_unknown(lines[first], form, head))
     if layout.header_line and not below:
         raise FormatError("has columns but no row; give a file with titles")
     if layout.form is Form.IDS and all(
@@ -162,9 +162,9 @@ def _is_one_hot(columns: dict[str, int], row: list[str]) -> bool:
 
 
 def _are_ids(lines: list[str]) -> bool:
-    """Whether at least half of the lines are ids or IMDb's URLs."""
+    """Whether at least half of the lines are ids or IMDb's URLs; comments are none of either."""
     bare = [text for line in lines if (text := bare_id(line))]
-    return bool(bare) and 2 * sum(map(_is_id_or_url, bare)) >= len(bare)
+    return 2 * sum(map(_is_id_or_url, bare)) >= len(bare)
 
 
 def _is_id_or_url(text: str) -> bool:
@@ -182,8 +182,8 @@ def _is_utf16(head: bytes) -> bool:
     return (odd.count(0) == len(odd)) != (even.count(0) == len(even))
 
 
-def _unknown(first: str, form: Form | None) -> str:
-    if re.search(r"[\x00-\x08\x0e-\x1f\x7f]", first):
+def _unknown(first: str, form: Form | None, head: bytes) -> str:
+    if b"\0" in head[:4096] or re.search(r"[\x00-\x08\x0e-\x1f\x7f]", first):
         return "is binary and no catalogue; give MovieGenre.csv, the one-hot CSV, title.basics.tsv.gz, ids or Parquet"
     if re.match(r"<(!doctype|html|\?xml)", first, re.IGNORECASE):
         return "is a web page and no catalogue; download the file itself"

@@ -30,13 +30,15 @@ class Reading:
     """What one pass over a catalogue tells beside its rows.
 
     left_out: rows that the filters leave out, by kind, or `adult`. latin_lines: lines that are ISO-8859-1 and no
-    UTF-8. repaired_names: names that were mangled. bytes_read: the position in the file, of its size.
+    UTF-8. repaired_names: names that were mangled. bytes_read: the position in the file, of its size. damage: why a
+    gzip file could not be read to its end; the last row, a rejected one, says it too.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
     latin_lines: int = 0
     repaired_names: int = 0
     bytes_read: int = 0
+    damage: str | None = None
 
 
 def lines_of(buffered: IO[bytes], raw: Unpacked) -> Iterator[bytes | RejectedRow]:
@@ -58,7 +60,7 @@ def lines_of(buffered: IO[bytes], raw: Unpacked) -> Iterator[bytes | RejectedRow
             line = line.removeprefix(b"\xef\xbb\xbf")
         yield line
     if raw.damage:
-        yield RejectedRow(number + 1, f"{raw.damage}: nothing behind this line can be read")
+        yield RejectedRow(number + 1, raw.damage)
 
 
 def decoded(line: bytes, reading: Reading) -> str:

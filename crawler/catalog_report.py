@@ -42,6 +42,7 @@ class CatalogReport:
     genres: Counter[str] = field(default_factory=Counter)
     latin_lines: int = 0
     repaired_names: int = 0
+    damage: str | None = None
     first_rejected: list[RejectedRow] = field(default_factory=list)
 
     def add(self, title: Title) -> None:
@@ -88,5 +89,9 @@ def report_on(catalog: Catalog, on_progress: Callable[[int], None] = lambda byte
             on_progress(reading.bytes_read)
     report.left_out = dict(reading.left_out.most_common())
     report.file_rows = report.rows + sum(report.left_out.values())
-    report.latin_lines, report.repaired_names = reading.latin_lines, reading.repaired_names
+    report.latin_lines, report.repaired_names, report.damage = (
+        reading.latin_lines,
+        reading.repaired_names,
+        reading.damage,
+    )
     return report

@@ -178,11 +178,11 @@ class Unpacked(io.RawIOBase):
                 self._rest = self._zip.decompress(packed, _BUFFER_BYTES)
             except zlib.error as error:
                 self._rest = _salvaged(before, packed)
-                self._end("the gzip file is damaged here" + _checksum(error))
+                self._end(_damage(error))
                 break
             self._input = self._zip.unconsumed_tail
             if not packed and not self._rest and not self._zip.eof:
-                self._end("the gzip file breaks off here")
+                self._end("the gzip file breaks off here; what follows is lost")
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
@@ -196,7 +196,7 @@ class Unpacked(io.RawIOBase):
                 return
         following += self._file.read(2)
         if not following.startswith(GZIP):
-            self._end("behind the end of the gzip file follow bytes that are no gzip")
+            self._end("behind the end of the gzip file follow bytes that are no gzip; they are not read")
             return
         self._zip, self._input = zlib.decompressobj(wbits=31), following
 
@@ -213,8 +213,10 @@ def _salvaged(unzip: Any, packed: bytes) -> bytes:
     return bytes(found)
 
 
-def _checksum(error: zlib.error) -> str:
-    return " (its checksum is wrong: rows above may be, too)" if "check" in str(error) else ""
+def _damage(error: zlib.error) -> str:
+    if "check" in str(error):
+        return "the checksum of the gzip file is wrong; rows above may be wrong, too"
+    return "the gzip file is damaged here; what follows is lost, and rows just above may be wrong"
 
 
 @contextlib.contextmanager

@@ -106,6 +106,7 @@ class Catalog:
 
             with unpacked(self._path, tell) as (buffered, raw):
                 yield from titles_of(self._layout, lines_of(buffered, raw), self._filters, reading)
+                reading.damage = raw.damage
         except OSError as error:
             raise self._gone(error) from error
 
@@ -137,7 +138,7 @@ def open_catalog(
             else:
                 layout = layout_of(head, form)
         except FormatError as error:
-            why = f"{damage}, and what can be read of it {error}" if damage else str(error)
+            why = f"is a damaged gzip file, of which what can be read {error}" if damage else str(error)
             raise CatalogError(f"catalogue {_shown(source)} {why}") from error
         except OSError as error:
             raise CatalogError(

@@ -125,6 +125,42 @@ def crawl(
         say(f"what became of each title: onesheet crawl report {summary['crawl_id']}")
 
 
+@crawl_app.command("report")
+def report(
+    crawl: Annotated[
+        str | None, typer.Argument(help="A crawl's id; by default the newest.", show_default=False)
+    ] = None,
+    store: StoreOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page and the picture also into this folder.", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell what became of each title: a table here, and a page and a picture beside the crawl in the store.
+
+    Also of a crawl that is at work or was killed. The page, report.html, needs no network to be read.
+
+    \b
+    Examples:
+      onesheet crawl report
+      onesheet crawl report moviegenre-1f2e3d4c --out report/
+      onesheet crawl report --store s3://bucket/posters --json
+    """
+    from crawler.report_terminal import render_terminal  # noqa: PLC0415
+    from crawler.reporting import read_report, secrets_of, write_report  # noqa: PLC0415
+
+    settings = load_settings(store=store)
+    place = open_store(settings.store)
+    found = read_report(place, crawl, secrets=secrets_of(settings))
+    if not as_json:
+        finish({}, as_json=False, table=render_terminal(found))
+    written = write_report(found, place, out)
+    if as_json:
+        finish(found.to_dict() | written, as_json=True)
+    else:
+        finish(written, as_json=False)
+
+
 def crawls(
     store: StoreOption = None,
     as_json: JsonFlag = False,

@@ -100,8 +100,8 @@ class _Fleet:
         import ray  # noqa: PLC0415  slow to import
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415  as above
 
-        self.reason, self.error = "finished", None
-        self.error: OnesheetError | None
+        self.reason = "finished"
+        self.error: OnesheetError | None = None
         self._display, self._signal = display, stop_signal
         self._minutes = plan.options.max_minutes
         self._began = time.monotonic()
@@ -114,15 +114,10 @@ class _Fleet:
             .remote(max_titles=plan.options.max_titles, max_bytes=plan.options.max_bytes)
         )
         settings = plan.settings.model_copy(update={"store": plan.crawl.store.url})
-        self._task = ray.remote(run_shard).options(
-            num_cpus=1,
-            # Scrapy's reactor starts once in a process.
-            max_calls=1,
-            # Started again from here instead, as long as it gets further.
-            max_retries=0,
-            scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": as_environment(settings)},
-        )
+        # Scrapy's reactor starts once in a process: max_calls. Started again from here, while it gets further: retries.
+        environment = {"env_vars": as_environment(settings)}
+        how = {"num_cpus": 1, "max_calls": 1, "max_retries": 0, "scheduling_strategy": "SPREAD"}
+        self._task = ray.remote(runtime_env=environment, **how)(run_shard)
         self._options, self._scrapy_settings = options_of(plan, shards), scrapy_settings
         self._running: dict[Any, tuple[int, str]] = {}
         self._restarts: Counter[int] = Counter()

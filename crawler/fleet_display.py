@@ -77,8 +77,8 @@ class FleetDisplay:
         crawling = sum(shard.state == "crawls" for shard in view.shards)
         rejected = view.counts.total() - view.counts["stored"]
         return (
-            f"titles {self._done(view)}/{self._total}: stored {view.counts['stored']}, rejected {rejected} in this run, "
-            f"{self._per_s(view.counts.total(), self._first().counts.total()):.0f} titles/s, "
+            f"titles {self._done(view)}/{self._total}: stored {view.counts['stored']}, rejected {rejected} in this "
+            f"run, {self._per_s(view.counts.total(), self._first().counts.total()):.0f} titles/s, "
             f"{view.stored_bytes / 1e6:.1f} MB, {crawling} of {self._shards} shards crawl"
         )
 

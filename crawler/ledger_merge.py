@@ -50,7 +50,8 @@ def resolve(table: pa.Table) -> pa.Table:
     # numpy's last key sorts first.
     best_last = np.lexsort((place, _integers(table, "fetched_at"), is_stored, order))
     order = order[best_last]
-    is_last = np.append(order[1:] != order[:-1], True)
+    is_last = np.ones(len(order), bool)
+    is_last[:-1] = order[1:] != order[:-1]
     return table.take(best_last[is_last])
 
 

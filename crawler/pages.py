@@ -39,7 +39,7 @@ _ENCODINGS = re.compile(r"utf-8|cp[0-9]+|iso8859|gb|big5|euc|koi8|shift_jis")
 
 @dataclass(frozen=True, slots=True)
 class TitlePage(TitleFacts):
-    """What a page tells of its title. `is_title` is False for a list, a search, a person, an error: all else is empty."""
+    """What a page tells of its title; nothing where `is_title` is False: a list, a search, a person, an error."""
 
     is_title: bool = False
 
@@ -52,7 +52,7 @@ def parse_title(html: str | bytes) -> TitlePage:
     text = (_decoded(html[:_MOST_CHARACTERS]) if isinstance(html, bytes) else html)[:_MOST_CHARACTERS]
     if not text.strip():
         return TitlePage()
-    page = Selector(body=text.encode(errors="replace"))
+    page = Selector(body=text.encode(errors="replace"), type="html")
     head = _head(page)
     path = _path(head)
     place = _TITLE_PATH.fullmatch(path) if path is not None else None

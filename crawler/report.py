@@ -1,4 +1,4 @@
-"""Pure: what became of each title of a crawl, in numbers: the funnel, the pace, the hosts, and what a rerun tries again."""
+"""Pure: what became of each title of a crawl, in numbers: the funnel, the pace, the hosts, the failures."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Posters whose very bytes several titles have. groups: different ones; titles: that have them; top: most titles first.
+    """Posters whose very bytes several titles have.
 
-    extra_bytes: what would be stored less, were each kept once.
+    groups: different ones; titles: that have them; extra_bytes: what would be stored less, were each kept once; top:
+    those of the most titles.
     """
 
     groups: int
@@ -160,8 +161,8 @@ class CrawlReport:
         if self.finish_reason is None:
             return "not ended: it is at work, or was stopped in the middle"
         if not self.open:
-            return f"ended ({self.finish_reason}): every title has an outcome"
-        return f"ended early ({self.finish_reason})"
+            return "ended: every title has an outcome, and a rerun tries the passing ones again"
+        return f"ended early ({self.finish_reason}): a rerun goes on with the open titles"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -198,9 +199,10 @@ def make_report(
 ) -> CrawlReport:
     """Read a ledger, in constant memory, and say what it says.
 
-    pieces: the ledger's tables, one row a title (`ledger.iter_ledger`), with the columns asked for; called again where
-    posters have the same bytes. card: a `crawl.CatalogCard`; titles: the catalogue's, by their numbers; summary: of the last start that
-    ended; shown: makes a text from outside fit to be shown. Raises CrawlerError where the sums do not hold.
+    pieces: the ledger's tables, one row a title (`ledger.iter_ledger`), with the columns asked for; called again
+    where posters have the same bytes. card: a `crawl.CatalogCard`; titles: the catalogue's, by their numbers;
+    summary: of the last start that ended; shown: makes a text from outside fit to be shown. Raises CrawlerError where
+    the sums do not hold.
     """
     tally = Tally(titles, shown)
     for piece in pieces(COLUMNS):
@@ -248,8 +250,8 @@ def _check_sums(report: CrawlReport) -> None:
     """Each side was counted for itself: the catalogue when it was read, outcomes by row, open titles by their ids."""
     if report.titles != report.stored + report.rejected + report.open or report.duplicate_rows < 0:
         raise CrawlerError(
-            f"crawl {report.crawl_id}: the sums do not hold ({report.rows_sentence}; {report.sentence}); was it started "
-            "with another catalogue just now? Ask for the report again, and if this stays, report it as a bug"
+            f"crawl {report.crawl_id}: the sums do not hold ({report.rows_sentence}; {report.sentence}); was it "
+            "started with another catalogue just now? Ask for the report again, and if this stays, report it as a bug"
         )
 
 

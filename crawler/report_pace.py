@@ -83,7 +83,7 @@ class Clock:
         self._bins: dict[int, NDArray[np.int64]] = {}
 
     def add(self, seconds: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        """seconds: since 1970, one a row; counts: an array of rows x (stored, lasting, passing, bytes, requests, failed)."""
+        """seconds: since 1970, one a row; counts: rows x (stored, lasting, passing, bytes, requests, failed)."""
         bins, places = np.unique(seconds // _WIDTHS_S[self._level], return_inverse=True)
         sums = np.zeros((len(bins), len(_COUNTS)), np.int64)
         np.add.at(sums, places, counts)

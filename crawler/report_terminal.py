@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from crawler.report import CrawlReport, Host, ReasonCount
+from crawler.report import CrawlReport, Host
 from crawler.report_words import duration, figure, moment, percent, share, size, spoken, wait
 
 _BAR_CELLS = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _SPARKS = "▁▂▃▄▅▆▇█"
-_SPARK_CELLS = 56
+_SPARK_CELLS = 66
 _HOSTS = 8
 _COPIES = 3
-_EXAMPLES = 3
+_EXAMPLES = 2
 _STORED, _LASTING, _PASSING, _OPEN = "blue", "bright_black", "red", "yellow"
 
 
@@ -70,14 +70,14 @@ def _funnel(report: CrawlReport) -> Table:
 
     table.add_row("catalogue rows", f"{report.rows:,}")
     if report.rejected_rows:
-        table.add_row(Text("  malformed", "dim"), Text(f"− {report.rejected_rows:,}", "dim"))
+        table.add_row(Text("  malformed", "dim"), Text(f"- {report.rejected_rows:,}", "dim"))
     if report.duplicate_rows:
-        table.add_row(Text("  duplicates", "dim"), Text(f"− {report.duplicate_rows:,}", "dim"))
+        table.add_row(Text("  duplicates", "dim"), Text(f"- {report.duplicate_rows:,}", "dim"))
     table.add_row(Text("distinct titles", "bold"), Text(f"{report.titles:,}", "bold"), "100%" if report.titles else "")
     line("stored", report.stored, _STORED)
     for name, count, style, is_passing in (
-        ("rejected for good", report.lasting, _LASTING, False),
-        ("rejected for now", report.passing, _PASSING, True),
+        ("rejected, lasting", report.lasting, _LASTING, False),
+        ("rejected, passing", report.passing, _PASSING, True),
     ):
         line(name, count, style)
         for reason in report.reasons:
@@ -108,10 +108,14 @@ def _posters(report: CrawlReport) -> Table:
     table.add_row("each", sizes)
     copies = report.duplicates
     if copies.groups:
-        words = f"{copies.titles:,} titles share {copies.groups:,} posters, byte for byte ({size(copies.extra_bytes)} twice)"
+        words = (
+            f"{copies.titles:,} titles share {copies.groups:,} posters, byte for byte: {size(copies.extra_bytes)} more"
+        )
         table.add_row("copies", words)
         for one in copies.top[:_COPIES]:
-            line = f"{one.titles:,} × {one.sha256[:12]}…  {one.width_px} x {one.height_px} px, such as {one.examples[0]}"
+            line = (
+                f"{one.titles:,} x {one.sha256[:12]}…  {one.width_px} x {one.height_px} px, such as {one.examples[0]}"
+            )
             table.add_row("", Text(line, "dim"))
     return table
 
@@ -125,7 +129,9 @@ def _pace(report: CrawlReport) -> Table:
     table.add_row("images/s", f"{figure(report.images_per_s)}, at most {figure(max(speeds))}")
     table.add_row("", Text(_sparks(speeds), _STORED))
     table.add_row("bytes/s", f"{size(report.bytes_per_s)}/s")
-    table.add_row("errors", f"{percent(report.error_rate)} of {report.requests:,} requests, at most {percent(max(rates))}")
+    table.add_row(
+        "errors", f"{percent(report.error_rate)} of {report.requests:,} requests, at most {percent(max(rates))}"
+    )
     if max(rates):
         table.add_row("", Text(_sparks(rates), _PASSING))
     return table
@@ -133,8 +139,8 @@ def _pace(report: CrawlReport) -> Table:
 
 def _hosts(report: CrawlReport) -> Table:
     is_timed = bool(report.slow_hosts)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim", border_style="dim")
-    table.add_column("slowest first" if is_timed else "", overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("slowest first" if is_timed else "most requests first", overflow="fold", min_width=24)
     for name in ("requests", "errors", "stored", "rejected", *(["p50", "p95"] if is_timed else [])):
         table.add_column(name, justify="right", no_wrap=True)
     untimed = (host for host in report.hosts if host.p95_ms is None)
@@ -154,22 +160,17 @@ def _host(host: Host, is_timed: bool) -> list[RenderableType]:
 
 
 def _failures(report: CrawlReport) -> RenderableType:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    lines = []
     for reason in report.reasons:
         if reason.is_passing:
-            table.add_row(*_failure(reason))
-    return table
+            lines.append(Text.assemble((spoken(reason.reason), _PASSING), f"  {reason.titles:,}"))
+            lines += [line for example in reason.examples[:_EXAMPLES] for line in _example(example)]
+    return Group(*lines)
 
 
-def _failure(reason: ReasonCount) -> tuple[RenderableType, RenderableType]:
-    lines = [Text(f"{reason.titles:,}", "")]
-    for example in reason.examples[:_EXAMPLES]:
-        lines.append(Text.assemble((example["imdb_id"], ""), "  ", (example["detail"] or "", "dim")))
-        if example["url"]:
-            lines.append(Text(f"  {example['url']}", "dim"))
-    return Text(spoken(reason.reason), _PASSING), Group(*lines)
+def _example(example: dict[str, Any]) -> list[Text]:
+    lines = [Text.assemble("  ", example["imdb_id"], "  ", (example["detail"], "dim"))]
+    return [*lines, Text(f"    {example['url']}", "dim", overflow="fold")] if example["url"] else lines
 
 
 def _pairs() -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 # In three digits or fewer before the unit, as storage is sold: 1 kB is 1000 bytes.
+_NONE = "\u2013"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -41,7 +42,7 @@ def share(part: float, whole: float) -> str:
 
 def percent(rate: float | None) -> str:
     """An error rate, or a dash where there is none."""
-    return "–" if rate is None else share(rate, 1)
+    return _NONE if rate is None else share(rate, 1)
 
 
 def duration(seconds: float) -> str:
@@ -59,7 +60,7 @@ def duration(seconds: float) -> str:
 def wait(milliseconds: int | None) -> str:
     """`85 ms`, `1.24 s`, or a dash."""
     if milliseconds is None:
-        return "–"
+        return _NONE
     return f"{milliseconds} ms" if milliseconds < 1000 else f"{figure(milliseconds / 1000)} s"
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from cluster.errors import CrawlerError, KeyNotFoundError
+from cluster.settings import Settings
 from cluster.store import FolderStore, Store
 from crawler.crawl import Crawl, read_summary
 from crawler.ledger import SCHEMA, iter_ledger
@@ -56,6 +60,12 @@ def write_report(report: CrawlReport, store: Store, out: Path | None = None) -> 
     return {"html": place.url_of(f"{folder}report.html"), "png": place.url_of(f"{folder}report.png")}
 
 
+def secrets_of(settings: Settings) -> list[str]:
+    """The texts in the settings that nobody may be shown."""
+    values = (getattr(settings, name) for name in type(settings).model_fields)
+    return [secret for value in values if isinstance(value, SecretStr) and (secret := value.get_secret_value())]
+
+
 def newest_crawl(store: Store) -> str:
     """The crawl in which something happened last. Raises CrawlerError where there is none."""
     found = []
@@ -72,10 +82,8 @@ def newest_crawl(store: Store) -> str:
 
 def _moments(store: Store, crawl_id: str, card: dict[str, Any]) -> list[float]:
     moments = [datetime.fromisoformat(card["saved_at"]).timestamp()]
-    try:
+    with contextlib.suppress(CrawlerError):  # it has not ended yet
         moments.append(datetime.fromisoformat(read_summary(store, crawl_id)["finished_at"]).timestamp())
-    except CrawlerError:
-        pass
     for key in store.list(f"crawls/{crawl_id}/ledger/"):
         # Segments of a crawl at work carry their time in their name; those of a merge are as old as the summary.
         stamp = key.rpartition("/")[2].partition("-")[0]

@@ -89,11 +89,40 @@ def test_a_truncated_png_or_gif_is_not_stored() -> None:
         assert _reason(data[: len(data) // 2]) is not None, kind
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"<!DOCTYPE html><h1>404</h1>", b"{}", b"II*\x00\x08\x00\x00\x00", b"%!PS-Adobe"]
-)
+@pytest.mark.parametrize("data", [b"", b"{}", b"GIF", b"II*\x00\x08\x00\x00\x00", b"%!PS-Adobe"])
 def test_what_is_no_picture_of_a_known_format_is_not_an_image(data: bytes) -> None:
     assert _reason(data) is Reason.NOT_AN_IMAGE
+
+
+@pytest.mark.parametrize(
+    "data", [b"<!DOCTYPE html><h1>404</h1>", b" \n<HTML>", b"<svg xmlns='x'/>", b"<?xml version='1'?>"]
+)
+def test_a_page_in_place_of_a_picture_is_told_from_other_bytes(data: bytes) -> None:
+    assert _reason(data) is Reason.HTML
+
+
+def test_a_jpeg_that_ends_within_its_header_is_truncated() -> None:
+    assert {_reason(_poster()[:size]) for size in (4, 20, 150)} == {Reason.TRUNCATED}
+
+
+def test_the_last_missing_bytes_are_noticed_although_decoding_is_at_a_fraction_of_the_size() -> None:
+    big = io.BytesIO()
+    Image.open(io.BytesIO(_poster())).resize((1200, 1800)).save(big, "JPEG")
+    assert _reason(big.getvalue(), max_pixels=10**7) is None
+    assert _reason(big.getvalue()[:-2000], max_pixels=10**7) is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("size", [(600, 119), (32, 161), (900, 40)])
+def test_a_banner_or_a_spacer_has_an_odd_aspect(size: tuple[int, int]) -> None:
+    assert _reason(_picture(size=size)) is Reason.ODD_ASPECT
+    assert _reason(_picture(size=(500, 100))) is None
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_picture_of_a_single_tone_stands_for_no_poster(kind: str) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (182, 268), (128, 130, 129)).save(out, kind)
+    assert _reason(out.getvalue()) is Reason.PLACEHOLDER
 
 
 @pytest.mark.parametrize("size", [(1001, 1000), (50_000, 50_000), (2**31 - 1, 2**31 - 1)])

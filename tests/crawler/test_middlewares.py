@@ -18,8 +18,8 @@ from scrapy.http import HtmlResponse, Request, Response
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
-from crawler.failures import BlockedError
-from crawler.middlewares import BlockPageMiddleware, PatientRetryMiddleware, retry_after_s
+from crawler.failures import BadAddressError, BlockedError
+from crawler.middlewares import BlockPageMiddleware, LinkLocalMiddleware, PatientRetryMiddleware, retry_after_s
 
 NOW = datetime(2026, 10, 21, 7, 0, 0, tzinfo=UTC)
 
@@ -64,7 +64,9 @@ class _Engine:
 def _closings(answers: list[str], limit: int = 3) -> list[str]:
     """What the middleware closes the spider for; an answer is a host, with ! where it blocks."""
     engine = _Engine()
-    crawler = SimpleNamespace(settings=Settings({"BLOCK_LIMIT": limit}), engine=engine, stats=None)
+    crawler = SimpleNamespace(
+        settings=Settings({"BLOCK_LIMIT": limit}), engine=engine, stats=None, get_extension=lambda kind: None
+    )
     middleware = BlockPageMiddleware(cast("Crawler", crawler))
 
     async def answer_all() -> None:
@@ -127,3 +129,18 @@ def test_a_longer_wait_than_allowed_is_left_for_the_next_run() -> None:
 def test_an_interrupted_crawl_does_not_wait_for_the_host() -> None:
     _, waited_s = _after_a_429("100", crawling=False)
     assert waited_s < 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://169.254.169.254/latest/meta-data/", "http://[fe80::1]/", "http://0.0.0.0/", "http://224.0.0.1/"]
+)
+def test_no_poster_is_asked_from_where_clouds_keep_their_secrets(url: str) -> None:
+    with pytest.raises(BadAddressError):
+        LinkLocalMiddleware().process_request(Request(url))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8900/a.jpg", "https://m.media-amazon.com/a.jpg", "http://10.0.0.7/a"]
+)
+def test_other_hosts_are_the_users_choice(url: str) -> None:
+    LinkLocalMiddleware().process_request(Request(url))
