@@ -142,6 +142,7 @@ def _counts(report: CatalogReport) -> Table:
 
 def _genres(report: CatalogReport) -> Table:
     table = Table("genre", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.columns[0].no_wrap = True
     table.add_column("titles", justify="right")
     table.add_column("share", justify="right")
     table.add_column("")

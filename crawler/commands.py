@@ -20,9 +20,11 @@ StoreOption = Annotated[str | None, typer.Option(help="Instead of ONESHEET_STORE
 class _CrawlGroup(TyperGroup):
     """`onesheet crawl PATH` is `onesheet crawl run PATH`."""
 
+    default_command = "run"
+
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands:
-            args = ["run", *args]
+            args = [self.default_command, *args]
         return super().parse_args(ctx, args)
 
 

@@ -290,8 +290,9 @@ def _title_files(store: Store, crawl_id: str) -> Iterator[pq.ParquetFile]:
         try:
             yield pq.ParquetFile(io.BytesIO(store.get(key)))
         except (pa.ArrowException, OSError) as error:
+            why, card = " ".join(str(error).split()), store.url_of(_card_key(crawl_id))
             raise CrawlerError(
-                f"{store.url_of(key)} is damaged ({error}); delete {_card_key(crawl_id)} and start the crawl again"
+                f"{store.url_of(key)} is damaged ({why}); delete {card}, and start the crawl again with its catalogue"
             ) from error
 
 

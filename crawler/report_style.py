@@ -58,9 +58,9 @@ i.passing { background: var(--passing); } i.open { background: var(--open); }
 .sum { font-size: 1.1875rem; font-variant-numeric: tabular-nums; }
 .sum + .sum { margin-top: .2rem; color: var(--soft); font-size: 1rem; }
 
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1px; overflow: hidden;
+.tiles { display: flex; flex-wrap: wrap; gap: 1px; overflow: hidden;
   border: 1px solid var(--line); border-radius: 12px; background: var(--line); }
-.tiles div { padding: 1rem 1.15rem 1.05rem; background: var(--raised); }
+.tiles div { flex: 1 1 10.5rem; padding: 1rem 1.15rem 1.05rem; background: var(--raised); }
 .tiles dt { color: var(--soft); font-size: .875rem; }
 .tiles dd { font-size: 1.5rem; font-weight: 600; letter-spacing: -.02em; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
@@ -86,6 +86,7 @@ tr.total td { font-weight: 600; }
   gap: 1.5rem 2.5rem; }
 .columns > * > * + * { margin-top: .6rem; }
 .columns td.share { min-width: 3rem; }
+td:first-child code { display: block; min-width: 13rem; }
 code { font: .8125rem/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 
 .frame { padding: 1.1rem 1.1rem .7rem; border: 1px solid var(--line); border-radius: 12px;

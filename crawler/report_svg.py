@@ -131,8 +131,8 @@ def _times(pace: Pace, columns: list[tuple[float, float]], y: int) -> str:
 def _told(one: Bin) -> str:
     rate = percent(one.failed / one.requests if one.requests else None)
     return (
-        f"{one.start:%Y-%m-%d %H:%M:%S} UTC, {duration(one.seconds)}: {one.stored:,} stored, {one.lasting:,} rejected for "
-        f"a lasting reason, {one.passing:,} for a passing one; {rate} of {one.requests:,} requests failed; "
+        f"{one.start:%Y-%m-%d %H:%M:%S} UTC, {duration(one.seconds)}: {one.stored:,} stored, {one.lasting:,} rejected "
+        f"for a lasting reason, {one.passing:,} for a passing one; {rate} of {one.requests:,} requests failed; "
         f"{size(one.bytes)}"
     )
 

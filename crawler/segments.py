@@ -134,7 +134,8 @@ class Segments:
             # pyarrow has OSError for much that is no fault of the disk's, then without its number.
             if isinstance(error, OSError) and error.errno:
                 raise StoreError(f"cannot read {self.store.url_of(key)}: {error.strerror}") from error
-            raise StoreError(f"{self.store.url_of(key)} is damaged ({error}); delete it, and crawl again") from error
+            why = " ".join(str(error).split())
+            raise StoreError(f"{self.store.url_of(key)} is damaged ({why}); delete it, and crawl again") from error
 
 
 class MergedFiles:

@@ -43,7 +43,8 @@ def test_every_command_in_the_documents_exists_with_its_options(document: str, l
         return
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
-        name = words.pop(0)
+        default = getattr(command, "default_command", None)
+        name = words.pop(0) if words and (words[0] in command.commands or not default) else default
         assert name in command.commands, f"{document}: onesheet has no command {name!r}"
         command = command.commands[name]
     options = {option for parameter in command.params for option in parameter.opts}

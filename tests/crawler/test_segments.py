@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,8 +19,9 @@ from pyroaring import BitMap64
 
 from cluster.errors import StoreError
 from cluster.store import FolderStore
-from crawler import ledger_merge
+from crawler import ledger_merge, segments
 from crawler.ledger import Ledger, known, merge, read_ledger
+from crawler.outcomes import Reason
 from tests.crawler.test_ledger import CRAWL, _row, _write
 
 # Appends titles first, first + step, …, each as a passing failure and later as stored, and notes what is in storage.
@@ -122,6 +124,56 @@ def test_processes_that_append_merge_read_and_die_lose_nothing_that_was_flushed(
     assert ids == [f"tt{number:07}" for number in numbers]
 
 
+class Killed(BaseException):
+    """What SIGKILL is to a process: nothing of it runs on."""
+
+
+class Dying(FolderStore):
+    """A folder whose process dies behind its n-th write or delete."""
+
+    def __init__(self, root: Path, lives: int) -> None:
+        super().__init__(root)
+        self.lives = lives
+
+    def put_file(self, *arguments: Any, **options: Any) -> None:
+        """Write, perhaps for the last time."""
+        super().put_file(*arguments, **options)
+        self._die()
+
+    def delete(self, key: str) -> None:
+        """Delete, perhaps for the last time."""
+        if self.lives > 0:
+            super().delete(key)
+            self._die()
+
+    def _die(self) -> None:
+        self.lives -= 1
+        if self.lives <= 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("lives", range(1, 8))
+def test_a_merge_that_dies_behind_any_of_its_steps_leaves_every_row_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives: int
+) -> None:
+    monkeypatch.setattr(ledger_merge, "RANGE_ROWS", 1)
+    monkeypatch.setattr(segments, "_ROWS_A_FILE", 1)
+    monkeypatch.setattr(segments, "_THREADS", 1)
+    _write(FolderStore(tmp_path), [_row(1000), _row(2000, Reason.TIMEOUT)])
+    merge(FolderStore(tmp_path), CRAWL)
+    _write(FolderStore(tmp_path), [_row(2000), _row(3000)])
+    with pytest.raises(Killed):  # three files written, three deleted, and one of the next merge's
+        for _ in range(2):
+            merge(Dying(tmp_path, lives), CRAWL)
+            _write(FolderStore(tmp_path), [_row(3000)])
+    rows = read_ledger(FolderStore(tmp_path), CRAWL, ["imdb_id", "outcome"]).to_pylist()
+    assert [(row["imdb_id"], row["outcome"]) for row in rows] == [
+        (f"tt{number:07}", "stored") for number in (1000, 2000, 3000)
+    ]
+    assert merge(FolderStore(tmp_path), CRAWL).stored == 3
+    assert len({key.rpartition("-")[0] for key in FolderStore(tmp_path).list()}) == 1
+
+
 def test_no_file_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_merge, "RANGE_ROWS", 1)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -160,7 +212,11 @@ def test_a_merge_on_a_full_temporary_folder_is_told_and_keeps_the_segments(
         subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize("damage", [b"", b"PAR1", b"<html>", b"PAR1" + bytes(40) + b"\x10\0\0\0PAR1"])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"PAR1", b"<html>", b"PAR1" + bytes(40) + b"\x10\0\0\0PAR1"],
+    ids=["empty", "cut", "a page", "no footer"],
+)
 @pytest.mark.parametrize("name", ["0.parquet", "merged-000001-00-0000.parquet"])
 def test_a_damaged_segment_is_told_by_its_address_and_nothing_is_deleted(
     tmp_path: Path, name: str, damage: bytes
