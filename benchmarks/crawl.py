@@ -80,7 +80,7 @@ class Score:
     wall_s: float
     start_s: float
     images_per_s: float
-    steady_per_s: float
+    steady_per_s: float | None
     cpu_s_per_1000: float
     nginx_cpu_s_per_1000: float
     peak_mb: float
@@ -150,7 +150,8 @@ def _score(site: Site, contender: Contender, count: int, runs: list[Run], start_
         wall_s=wall_s,
         start_s=start_s,
         images_per_s=count / wall_s,
-        steady_per_s=count / max(wall_s - start_s, 1e-3),
+        # Of a run that hardly outlasts its start, the difference says nothing.
+        steady_per_s=count / (wall_s - start_s) if wall_s > 1.5 * start_s else None,
         cpu_s_per_1000=1000 * median(run.cpu_s for run in runs) / count,
         nginx_cpu_s_per_1000=1000 * median(run.nginx_cpu_s for run in runs) / count,
         peak_mb=median(run.peak_bytes for run in runs) / 1e6,
@@ -162,7 +163,7 @@ def show(found: list[Score]) -> None:
     columns = ("images/s", "steady/s", "start s", "CPU s/1,000", "nginx CPU s/1,000", "peak MB (PSS)")
     table = Table("contender", *columns, box=box.MARKDOWN)
     for row in found:
-        rates = [f"{row.images_per_s:.0f}", f"{row.steady_per_s:.0f}", f"{row.start_s:.1f}"]
+        rates = [f"{row.images_per_s:.0f}", _shown(row.steady_per_s, 0), f"{row.start_s:.1f}"]
         costs = [f"{row.cpu_s_per_1000:.1f}", f"{row.nginx_cpu_s_per_1000:.2f}", f"{row.peak_mb:.0f}"]
         table.add_row(row.name, *rates, *costs)
     console.print(table)
@@ -177,8 +178,17 @@ def show(found: list[Score]) -> None:
 
 def ratios(own: Score, other: Score) -> list[str]:
     """One score by another's: more is better for the rates, less for CPU and memory."""
-    names = ("images_per_s", "steady_per_s", "cpu_s_per_1000", "peak_mb")
-    return [f"{getattr(own, name) / getattr(other, name):.2f}" for name in names]
+    pairs = [
+        (own.images_per_s, other.images_per_s),
+        (own.steady_per_s, other.steady_per_s),
+        (own.cpu_s_per_1000, other.cpu_s_per_1000),
+        (own.peak_mb, other.peak_mb),
+    ]
+    return [_shown(mine / theirs if mine and theirs else None, 2) for mine, theirs in pairs]
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def machine() -> dict[str, Any]:
@@ -214,7 +224,7 @@ def main(
         contenders.append(Onesheet(name="onesheet --shards 2", options=("--shards", "2")))
     else:
         console.print("no row for two shards: this onesheet has no `crawl --shards`")
-    contenders.append(ImagesPipeline())
+    contenders += [ImagesPipeline("start"), ImagesPipeline("page")]
     peers = []
     facts = machine()
     if img2dataset:

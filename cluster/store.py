@@ -154,6 +154,8 @@ def checked_folder(prefix: str) -> str:
 class FolderStore(Store):
     """A folder; created on the first put."""
 
+    is_local = True
+
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.url = str(self.root)

@@ -22,6 +22,7 @@ _LINE_EVERY_S = 5.0
 _WINDOW_S = 15.0
 _MOST_SHARDS = 20
 _MOST_HOSTS = 6
+_MOST_REMARKS = 200
 
 
 class FleetDisplay:
@@ -53,8 +54,8 @@ class FleetDisplay:
             console.print(self._line(self._seen[-1][1]), markup=False)
 
     def say(self, remark: str) -> None:
-        """A line above the display; the same from several shards only once."""
-        if remark not in self._told:
+        """A line above the display; the same from several shards only once. The rest is in Ray's logs."""
+        if remark not in self._told and len(self._told) < _MOST_REMARKS:
             self._told.add(remark)
             console.print(remark, markup=False)
 

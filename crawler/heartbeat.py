@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _LAST_BEAT_TIMEOUT_S = 2
 _MOST_HOSTS = 50
 _MOST_REMARKS = 20
+_LONGEST_REMARK = 300
 
 
 class HeartbeatExtension:
@@ -171,7 +172,10 @@ class _Remarks(logging.Handler):
         self._lines: deque[str] = deque(maxlen=_MOST_REMARKS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(record.getMessage()[:500])
+        said = record.getMessage()[:_LONGEST_REMARK]
+        if record.exc_info and record.exc_info[1]:
+            said += f": {record.exc_info[1]!r}"[:_LONGEST_REMARK]
+        self._lines.append(said)
 
     def take(self) -> tuple[str, ...]:
         """The remarks since the last call."""

@@ -7,6 +7,7 @@ import io
 import warnings
 
 import imagehash
+import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from crawler.outcomes import PosterFacts, Reason, Rejected
@@ -46,7 +47,8 @@ def inspect(data: bytes, *, max_pixels: int) -> PosterFacts | Rejected:
         darkest, lightest = grey.getextrema()
         if lightest - darkest <= _BLANK_SPREAD:  # type: ignore[operator]  one band, two numbers
             return Rejected(Reason.PLACEHOLDER, f"{size[0]}x{size[1]} of a single tone")
-        phash = str(imagehash.phash(grey))
+        # What str() makes of it, in a tenth of the time.
+        phash = np.packbits(imagehash.phash(grey).hash).tobytes().hex()
     except Exception as error:  # noqa: BLE001, RUF100  Pillow's decoders raise nearly anything on hostile bytes
         return _broken(error)
     return PosterFacts(

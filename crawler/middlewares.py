@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Self
@@ -18,7 +19,7 @@ from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
 from scrapy.downloadermiddlewares.retry import RetryMiddleware, get_retry_request
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import NotConfigured
-from scrapy.http import Request, Response
+from scrapy.http import Headers, Request, Response
 from scrapy.robotstxt import RobotParser
 from scrapy.utils.httpobj import urlparse_cached
 from twisted.internet.defer import Deferred
@@ -120,7 +121,7 @@ class BlockPageMiddleware:
     async def process_response(self, request: Request, response: Response) -> Response:
         # By host: an image host that answers well says nothing of the host of the title pages.
         host = request.meta.get("download_slot") or urlsplit(response.url).netloc
-        block = block_of(response.status, headers_of(response), response.body)
+        block = block_of(response.status, LowerCaseHeaders(response.headers), response.body)
         if block is None:
             self._in_a_row[host] = 0
             return response
@@ -154,12 +155,23 @@ class LinkLocalMiddleware:
             raise BadAddressError(f"{request.url} is an address that no poster comes from")
 
 
-def headers_of(response: Response) -> dict[str, str]:
-    """A response's headers, names in lower case."""
-    return {
-        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
-        for name, values in response.headers.items()
-    }
+class LowerCaseHeaders(Mapping[str, str]):
+    """A response's headers by their names in lower case, read only when asked for."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        values = self._headers.getlist(name)
+        if not values:
+            raise KeyError(name)
+        return b", ".join(values).decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1").lower() for name in self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
 
 
 def retry_after_s(value: bytes | None, now: datetime | None = None) -> float | None:

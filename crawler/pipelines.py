@@ -116,12 +116,14 @@ class Patience:
         self._threads = _threads(crawler.settings.getint("STORE_THREADS"))
 
     async def run(self, call: Callable[[], T]) -> T:
-        """What the call returns, made in a thread. Raises DropItem where the crawl ends for it."""
+        """What the call returns. Raises DropItem where the crawl ends for it."""
         began, tries = time.monotonic(), 0
         loop = asyncio.get_running_loop()
         while True:
             try:
-                return await loop.run_in_executor(self._threads, call)
+                # To hand 30 KB to a thread and back costs more than to write them to a disk: both take the GIL.
+                is_quick = _spider(self._crawler).plan.crawl.store.is_local
+                return call() if is_quick else await loop.run_in_executor(self._threads, call)
             except StoreUnavailableError as error:
                 tries += 1
                 wait_s = random.uniform(0.5, 1) * min(2**tries, 10)  # noqa: S311

@@ -227,9 +227,9 @@ def _counts(name: str, pairs: Iterable[tuple[str, int]], whole: int) -> str:
 def _duplicates(report: CrawlReport) -> Iterator[str]:
     copies = report.duplicates
     yield _note(
-        f"{copies.titles:,} titles share {copies.groups:,} posters byte for byte, which keeps {size(copies.extra_bytes)} "
-        "more than once. The ones with many titles are often a placeholder, and worth a look before anybody learns from "
-        "them."
+        f"{copies.titles:,} titles share {copies.groups:,} posters byte for byte, which keeps "
+        f"{size(copies.extra_bytes)} more than once. The ones with many titles are often a placeholder, and worth a "
+        "look before anybody learns from them."
     )
     head = "<th class=n>titles</th><th>sha256</th><th class=n>size</th><th class=n>bytes</th><th>such as</th>"
     rows = (

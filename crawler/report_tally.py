@@ -154,6 +154,7 @@ class Tally:
                 known += [self._example(row) for row in picked[: EXAMPLES - len(known)]]
 
     def _example(self, row: dict[str, Any]) -> dict[str, Any]:
+        row["url"] = _without_secrets(row["url"] or "")
         texts = {name: self._shown(row[name]) for name in ("imdb_id", "source", "url", "detail") if row[name]}
         return {"imdb_id": "", "source": "", "url": None, "detail": ""} | texts | {"http_status": row["http_status"]}
 
@@ -187,7 +188,9 @@ def is_passing(reason: str) -> bool:
 _SECRET_PARTS = (
     (re.compile(r"(://)[^/\s?#@]*@"), r"\1"),  # user:password@
     (re.compile(r"(://[^\s?#\"'<>]*)[?#][^\s\"'<>]*"), r"\1?…"),  # signatures and keys stand in a query
+    (re.compile(r"([?&][\w.~%-]{1,64}=)[^\s&\"'<>]+"), r"\1…"),  # also of what is hardly an address
 )
+_USER = re.compile(r"^([^/?#]*://)[^/?#]*@")
 
 
 def make_shown(secrets: list[str], longest: int = 400) -> Callable[[str], str]:
@@ -202,6 +205,12 @@ def make_shown(secrets: list[str], longest: int = 400) -> Callable[[str], str]:
         return text if len(text) <= longest else text[:longest] + "…"
 
     return shown
+
+
+def _without_secrets(url: str) -> str:
+    """An address, whatever letters it may have, without its user and its query."""
+    bare = re.split(r"[?#]", url, maxsplit=1)[0]
+    return _USER.sub(r"\1", bare) + ("?…" if len(bare) < len(url) else "")
 
 
 def _numpy(column: Any) -> NDArray[Any]:

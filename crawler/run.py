@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from scrapy.crawler import AsyncCrawlerProcess
@@ -22,6 +23,9 @@ def run_crawl(plan: Plan, *, progress: str = "bar", **settings: Any) -> PostersS
     quiet = {"LOG_LEVEL": "WARNING", "LOG_INSTALL_ROOT_HANDLER": False, "PROGRESS": progress}
     found.setdict(quiet | settings, priority="cmdline")
     process = AsyncCrawlerProcess(found)
+    # Scrapy makes two debug records a title, shown or not, unless its loggers themselves are told.
+    if not logging.root.handlers or all(handler.level > logging.DEBUG for handler in logging.root.handlers):
+        logging.getLogger("scrapy").setLevel(logging.INFO)
     crawler = process.create_crawler(PostersSpider)
     process.crawl(crawler, plan=plan)
     process.start()

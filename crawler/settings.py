@@ -61,8 +61,10 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
-    # Below the retries, so that a block page is never asked for again.
-    "crawler.middlewares.BlockPageMiddleware": 560,
+    # Below the retries and the redirects, so that a block page is never asked for again, nor followed to; it reads
+    # the answer as it was before its compression.
+    "crawler.middlewares.BlockPageMiddleware": 610,
+    "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 620,
 }
 # Every answer reaches the spider, which gives it a reason. What these do for pages that link to pages costs a tenth
 # of the crawl's time and finds nothing to do here.

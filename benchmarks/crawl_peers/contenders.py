@@ -55,15 +55,20 @@ class Onesheet:
 
 @dataclass(frozen=True, slots=True)
 class ImagesPipeline:
-    """A minimal Scrapy project with Scrapy's own ImagesPipeline."""
+    """A minimal Scrapy project with Scrapy's own ImagesPipeline; its spider `start` or `page` makes the items."""
 
-    name: str = "Scrapy ImagesPipeline"
+    spider: str
     folder: Path | None = _HERE / "images_pipeline"
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        source = "start()" if self.spider == "start" else "a page"
+        object.__setattr__(self, "name", f"Scrapy ImagesPipeline, items from {source}")
 
     def command(self, site: Site, count: int, store: Path) -> list[str | Path]:
         """The command line."""
         scrapy = _beside_python("scrapy")
-        return [scrapy, "crawl", "posters", "-a", f"urls={site.urls(count)}", "-s", f"IMAGES_STORE={store}"]
+        return [scrapy, "crawl", self.spider, "-a", f"urls={site.urls(count)}", "-s", f"IMAGES_STORE={store}"]
 
     def environment(self, site: Site) -> dict[str, str]:
         """Scrapy needs nothing special."""

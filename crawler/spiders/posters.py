@@ -26,7 +26,7 @@ from crawler.failures import forbids_ai, rejection_of_error, rejection_of_status
 from crawler.handlers import CREDENTIAL
 from crawler.items import Attempt
 from crawler.ledger import SCHEMA, Ledger, iter_ledger
-from crawler.middlewares import headers_of
+from crawler.middlewares import LowerCaseHeaders
 from crawler.options import read_options
 from crawler.outcomes import PosterFacts, Reason, Rejected
 from crawler.pages import parse_title
@@ -38,8 +38,12 @@ from crawler.titles import number_of, shard_of
 
 log = logging.getLogger(__name__)
 
+# What a host calls this crawler in its X-Robots-Tag.
+_ROBOT = "onesheet"
 # Titles that ended without a request (no source has an address) on their way to the ledger at the same time.
 _MOST_ITEMS = 200
+# A poster of this size is decoded in a millisecond or two; to hand it to a thread and back costs as much again.
+_INLINE_BYTES = 200_000
 
 
 class PostersSpider(scrapy.Spider):
@@ -206,11 +210,11 @@ class PostersSpider(scrapy.Spider):
         """A source's answer → the request for the poster, or the next source's."""
         trail: Trail = response.meta["trail"]
         source = self.chain.sources[trail.position]
-        headers = headers_of(response)
+        headers = LowerCaseHeaders(response.headers)
         said = rejection_of_status(response.status)
         if said and said.reason.is_passing:
             yield self._after_no(response, said)
-        elif ban := forbids_ai(headers, self.crawler.settings["BOT_NAME"]):
+        elif ban := forbids_ai(headers, _ROBOT):
             yield self._after_no(response, Rejected(Reason.NO_AI, ban))
         elif said and source.credential is None:
             yield self._after_no(response, said)
@@ -230,11 +234,14 @@ class PostersSpider(scrapy.Spider):
         if response.status == 304 and trail.row:
             return [self._attempt(response, is_unchanged=True)]
         outcome: PosterFacts | Rejected | None = rejection_of_status(response.status)
-        if outcome is None and (ban := forbids_ai(headers_of(response), self.crawler.settings["BOT_NAME"])):
+        if outcome is None and (ban := forbids_ai(LowerCaseHeaders(response.headers), _ROBOT)):
             outcome = Rejected(Reason.NO_AI, ban)
         if outcome is None:
             limit = self.plan.settings.max_poster_pixels
-            outcome = await asyncio.to_thread(images.inspect, response.body, max_pixels=limit)
+            if len(response.body) <= _INLINE_BYTES:
+                outcome = images.inspect(response.body, max_pixels=limit)
+            else:
+                outcome = await asyncio.to_thread(images.inspect, response.body, max_pixels=limit)
         if isinstance(outcome, Rejected):
             return [self._after_no(response, outcome)]
         return [self._attempt(response, body=response.body, outcome=outcome)]

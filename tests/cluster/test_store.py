@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import itertools
 import os
 import pickle
@@ -12,12 +15,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow.fs
 import pytest
 
-from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError
+from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError, StoreUnavailableError
 from cluster.store import FolderStore, Store, open_store
 from tests.fixtures_s3 import fresh_bucket
 from tests.s3_servers import S3Server, free_ports
@@ -33,6 +37,35 @@ def store(kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch
     if kind == "folder":
         return open_store(str(tmp_path / "store"))
     return open_store(fresh_bucket(request.getfixturevalue(f"{kind}_server"), monkeypatch) + "/some/prefix")
+
+
+@contextlib.contextmanager
+def answering(status: int, code: str, promised: int | None = None) -> Iterator[str]:
+    """The address of a server that gives every request this answer; promised: a length that it then falls short of."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode() if code else b""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(promised or len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = True
+
+        do_GET = do_PUT = do_HEAD = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *arguments: object) -> None:
+            """Be quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class TestEveryStore:
@@ -72,6 +105,48 @@ class TestEveryStore:
         assert list(store.list("a/")) == ["a/b-c/d", "a/b.c"]
         assert list(store.list("a/b-")) == ["a/b-c/d"]
         assert list(store.list("nothing/")) == []
+
+    def test_a_file_is_put_whole_and_read_in_parts(self, store: Store, tmp_path: Path) -> None:
+        data = os.urandom(12_000_000)
+        path = tmp_path / "large"
+        path.write_bytes(data)
+        with path.open("rb") as file:
+            file.seek(100)
+            store.put_file("a/large", file)
+        assert store.get("a/large") == data
+        with store.open("a/large") as part:
+            part.seek(-5, os.SEEK_END)
+            assert (part.tell(), part.read()) == (len(data) - 5, data[-5:])
+            part.seek(1_000_000)
+            assert part.read(3_000_000) == data[1_000_000:4_000_000]
+            assert part.seek(10, os.SEEK_CUR) == 4_000_010
+            assert part.read(10) == data[4_000_010:4_000_020]
+            part.seek(20_000_000)
+            assert part.read() == b""
+        assert [key for key in store.list() if "part" in key] == []
+
+    def test_an_absent_object_cannot_be_opened(self, store: Store) -> None:
+        store.put("a/b", b"1")
+        for key in ("a", "none", "a/b/c"):
+            with pytest.raises(KeyNotFoundError, match=f"{key} does not exist"):
+                store.open(key)
+
+    def test_an_empty_object_opens_as_an_empty_file(self, store: Store) -> None:
+        store.put_file("empty", io.BytesIO())
+        with store.open("empty") as file:
+            assert (file.read(), file.seekable()) == (b"", True)
+
+    def test_folders_are_the_names_that_have_keys_below_them(self, store: Store) -> None:
+        assert list(store.folders("crawls/")) == []
+        for key in ("crawls/b/ledger/1", "crawls/b/summary.json", "crawls/a.b/x", "crawls/file", "posters/1.jpg"):
+            store.put(key, b"")
+        assert list(store.folders("crawls/")) == ["a.b", "b"]
+        assert list(store.folders("")) == ["crawls", "posters"]
+        store.delete("crawls/a.b/x")
+        assert list(store.folders("crawls/")) == ["b"]
+        for prefix in ("crawls", "../"):
+            with pytest.raises(StoreError, match="is not a storage"):
+                list(store.folders(prefix))
 
     def test_put_if_absent_keeps_the_first(self, store: Store) -> None:
         store.put("once", b"first", if_absent=True)
@@ -253,9 +328,44 @@ class TestOnS3:
         endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
         started = time.monotonic()
-        with pytest.raises(StoreError, match=f"{endpoint} cannot be reached: .*; check AWS_ENDPOINT_URL_S3"):
+        with pytest.raises(StoreUnavailableError, match=f"{endpoint} cannot be reached: .*; check AWS_ENDPOINT_URL_S3"):
             open_store(url).check()
         assert time.monotonic() - started < 10
+
+    @pytest.mark.parametrize(
+        ("status", "code", "kind"),
+        [
+            (503, "SlowDown", StoreUnavailableError),
+            (500, "InternalError", StoreUnavailableError),
+            (502, "", StoreUnavailableError),
+            (429, "TooManyRequests", StoreUnavailableError),
+            (400, "RequestTimeout", StoreUnavailableError),
+            (507, "InsufficientStorage", StoreError),
+            (400, "InvalidArgument", StoreError),
+            (403, "AccessDenied", StoreError),
+        ],
+    )
+    def test_a_server_that_asks_for_patience_is_told_from_one_that_says_no(
+        self, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch, status: int, code: str, kind: type[StoreError]
+    ) -> None:
+        fresh_bucket(moto_server, monkeypatch)
+        monkeypatch.setattr(time, "sleep", lambda _: None)  # between boto3's own tries
+        with answering(status, code) as endpoint:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+            store = open_store("s3://bucket/data")
+            for use in (lambda: store.put("key", b"1"), lambda: store.get("key"), lambda: list(store.list())):
+                with pytest.raises(StoreError) as caught:
+                    use()
+                assert type(caught.value) is kind
+
+    def test_a_connection_that_is_cut_in_an_answer_is_a_passing_failure(
+        self, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fresh_bucket(moto_server, monkeypatch)
+        with answering(200, "", promised=1000) as endpoint:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+            with pytest.raises(StoreUnavailableError):
+                open_store("s3://bucket/data").get("key")
 
     def test_neither_the_store_nor_its_filesystem_carries_credentials(
         self, swift_server: S3Server, monkeypatch: pytest.MonkeyPatch
@@ -297,9 +407,16 @@ class TestInAFolder:
             pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
         try:
             store = FolderStore(tmp_path)
-            with pytest.raises(StoreError, match=r"cannot write .*large: No space left on device"):
-                store.put("large", bytes(100_000))
-            assert list(tmp_path.iterdir()) == []
+            full = rf"cannot write .*large: no space left on the device of {tmp_path}; free some, then run the same"
+            for put in (
+                lambda: store.put("large", bytes(100_000)),
+                lambda: store.put("large", bytes(100_000), if_absent=True),
+                lambda: store.put_file("large", io.BytesIO(bytes(100_000))),
+            ):
+                with pytest.raises(StoreError, match=full) as caught:
+                    put()
+                assert not isinstance(caught.value, StoreUnavailableError)
+                assert list(tmp_path.iterdir()) == []
             store.put("small", bytes(10_000))
         finally:
             subprocess.run(["umount", tmp_path], check=True)
@@ -310,6 +427,32 @@ class TestInAFolder:
             store.check()
         with pytest.raises(StoreError, match="cannot write /proc/onesheet/key"):
             store.put("key", b"")
+
+    def test_a_network_drive_that_is_away_is_a_passing_failure(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = FolderStore(tmp_path)
+        store.put("key", b"1")
+
+        def stale(*_: object, **__: object) -> None:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+        monkeypatch.setattr(os, "open", stale)
+        monkeypatch.setattr(Path, "read_bytes", stale)
+        monkeypatch.setattr(os, "scandir", stale)
+        for use in (lambda: store.put("key", b"2"), lambda: store.get("key"), lambda: list(store.list())):
+            with pytest.raises(StoreUnavailableError, match="Stale file handle"):
+                use()
+
+    def test_a_used_up_quota_is_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def over(*_: object) -> int:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+        monkeypatch.setattr(os, "write", over)
+        with pytest.raises(StoreError, match=r"the quota is used up on the device of .*; free some") as caught:
+            FolderStore(tmp_path).put("key", b"1")
+        assert not isinstance(caught.value, StoreUnavailableError)
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_key_below_an_object_cannot_be_put(self, tmp_path: Path) -> None:
         store = FolderStore(tmp_path)

@@ -62,7 +62,7 @@ def finish(start: Start) -> Callable[..., Finished]:
 
     def run(module: str, *arguments: object, **given: object) -> Finished:
         with _ended(start(module, *arguments, **given)) as process:
-            out, remarks = process.communicate(timeout=100)
+            out, remarks = process.communicate(timeout=200)
         return subprocess.CompletedProcess(process.args, process.returncode, out, remarks)
 
     return run

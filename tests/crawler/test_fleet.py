@@ -260,6 +260,7 @@ def test_a_node_that_dies_costs_only_the_titles_in_flight(tmp_path: Path, start:
             start_new_session=True,
         )
         try:
+            _wait_for_cpus(2, head)
             with _rehearsals(tmp_path, head.environment()) as rehearse:
                 rehearsal = rehearse()
                 with start(*rehearsal.command(), **rehearsal.settings) as process:
@@ -274,6 +275,16 @@ def test_a_node_that_dies_costs_only_the_titles_in_flight(tmp_path: Path, start:
             for each in with_left:
                 each.kill()
             node.wait()
+
+
+def _wait_for_cpus(count: int, cluster: LocalCluster) -> None:
+    import ray
+
+    deadline = time.monotonic() + 60
+    with connect(load_settings(ray_address=cluster.address)):
+        while ray.cluster_resources().get("CPU", 0) < count:
+            assert time.monotonic() < deadline, "the second node did not join"
+            time.sleep(0.2)
 
 
 def _is_of(process: psutil.Process, address: str) -> bool:

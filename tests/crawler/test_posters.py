@@ -1,13 +1,10 @@
-"""Whole crawls: real Scrapy against a real, misbehaving site."""
+"""Whole crawls: what becomes of each title of a real site that misbehaves in every way it knows."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,44 +13,33 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from cluster.errors import OnesheetError
-from cluster.store import FolderStore
-from crawler.crawl import list_crawls, read_titles
-from crawler.ledger import read_ledger
+from crawler.crawl import read_titles
 from crawler.site.content import SiteContent
 from crawler.site.faults import Fault, Faults
 from crawler.site.server import Site, running_site
-from crawler.spiders.posters import PostersSpider
+from tests.crawler.harvests import Finish, Harvest, Run, assert_fails_in_one_sentence, crawl, write_movie_genre
 
-Finish = Callable[..., subprocess.CompletedProcess[str]]
-HEADER = "imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n"
-TITLES = 50
-
-
-def _crawl(finish: Finish, catalog: Path, store: Path, *options: object, **settings: object) -> Any:
-    arguments = ("-a", f"catalog={catalog}", "-a", f"store={store}", *options)
-    return finish("scrapy", "crawl", "posters", *arguments, **settings)
-
-
-def _rows(folder: Path) -> dict[str, dict[str, Any]]:
-    store = FolderStore(folder)
-    rows = read_ledger(store, _summary(folder)["crawl_id"]).to_pylist()
-    assert len({row["imdb_id"] for row in rows}) == len(rows)
-    return {row["imdb_id"]: row for row in rows}
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    return list_crawls(FolderStore(folder))[0]
-
-
-def _posters(folder: Path) -> set[str]:
-    return {key.removeprefix("posters/").removesuffix(".jpg") for key in FolderStore(folder).list("posters/")}
-
-
-def _assert_one_sentence(run: subprocess.CompletedProcess[str], sentence: str) -> None:
-    assert run.returncode != 0
-    assert sentence in run.stderr
-    assert "Traceback" not in run.stderr
+TITLES = 80
+# Far slower than any timeout: these two have a test of their own.
+_SLOW = (Fault.DRIP, Fault.SLOW)
+_REASONS = {
+    Fault.NOT_FOUND: "not_found",
+    Fault.TRUNCATED: "truncated",
+    Fault.CUT: "truncated",
+    Fault.HTML: "html",
+    Fault.BLOCKED: "blocked",
+    Fault.FORBIDDEN: "blocked",
+    Fault.CAPTCHA: "blocked",
+    Fault.CONSENT: "blocked",
+    Fault.LOOP: "refused",
+    Fault.NO_AI: "no_ai",
+    Fault.PLACEHOLDER: "placeholder",
+    Fault.CORRUPT: "corrupt",
+    Fault.TINY: "too_small",
+    Fault.WIDE: "odd_aspect",
+    Fault.BOMB: "too_many_pixels",
+}
+_FORMATS = {Fault.PNG: "PNG", Fault.WEBP: "WEBP", Fault.GIF: "GIF", Fault.CMYK: "JPEG"}
 
 
 @dataclass(frozen=True)
@@ -62,17 +48,17 @@ class Rehearsal:
 
     site: Site
     folder: Path
-    run: subprocess.CompletedProcess[str]
+    run: Run
     listed: dict[Fault, str]
     paged: dict[Fault, str]
     requests: dict[str, int]
 
     @property
-    def store(self) -> Path:
-        return self.folder / "store"
+    def harvest(self) -> Harvest:
+        return Harvest(self.folder / "store")
 
     def rows_of(self, fault: Fault) -> list[dict[str, Any]]:
-        rows = _rows(self.store)
+        rows = self.harvest.rows
         return [rows[self.listed[fault]], rows[self.paged[fault]]]
 
 
@@ -80,42 +66,47 @@ class Rehearsal:
 def rehearsal(tmp_path_factory: pytest.TempPathFactory, finish: Finish) -> Iterator[Rehearsal]:
     """One crawl that most tests look at."""
     folder = tmp_path_factory.mktemp("rehearsal")
+    faults = [fault for fault in Fault if fault not in _SLOW]
     titles = [title for title in SiteContent.invented(TITLES).titles.values() if int(title.imdb_id[2:]) % 50 != 7]
-    listed = dict(zip(Fault, (title.imdb_id for title in titles if title.poster_url), strict=False))
-    paged = dict(zip(Fault, (title.imdb_id for title in titles if not title.poster_url), strict=False))
+    listed = dict(zip(faults, (title.imdb_id for title in titles if title.poster_url), strict=False))
+    paged = dict(zip(faults, (title.imdb_id for title in titles if not title.poster_url), strict=False))
+    assert set(listed) == set(paged) == set(faults)
     named = {imdb_id: fault for found in (listed, paged) for fault, imdb_id in found.items()}
-    faults = Faults(named=named, slow_s=0.5)
-    with running_site(titles=TITLES, faults=faults, write_catalog=folder / "films.csv") as site:
+    with running_site(titles=TITLES, faults=Faults(named=named), write_catalog=folder / "films.csv") as site:
         with (folder / "films.csv").open("a") as catalog:
             catalog.write("9900001,,The same again (1999),5,Drama,\nno row\n")
-        run = _crawl(finish, folder / "films.csv", folder / "store", "-o", folder / "items.jsonl", rehearsal=site.url)
+        items = ("-o", folder / "items.jsonl")
+        run = crawl(finish, folder / "films.csv", folder / "store", *items, rehearsal=site.url)
         yield Rehearsal(site, folder, run, listed, paged, site.requests())
 
 
 def test_a_crawl_ends_with_exit_code_0_and_every_title_stored_or_rejected(rehearsal: Rehearsal) -> None:
-    summary = _summary(rehearsal.store)
+    summary = rehearsal.harvest.summary
     assert rehearsal.run.returncode == 0, rehearsal.run.stderr
     assert "Traceback" not in rehearsal.run.stderr
-    assert (summary["titles"], summary["open"], summary["rejected_rows"]) == (TITLES, 0, 1)
-    assert summary["stored"] + summary["rejected"] == TITLES == len(_rows(rehearsal.store))
-    assert summary["finish_reason"] == "finished"
+    assert (summary["rows"], summary["rejected_rows"], summary["finish_reason"]) == (TITLES + 2, 1, "finished")
+    rehearsal.harvest.assert_whole(TITLES)
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        (Fault.NOT_FOUND, "not_found"),
-        (Fault.TRUNCATED, "truncated"),
-        (Fault.CUT, "truncated"),
-        (Fault.HTML, "not_an_image"),
-        (Fault.BLOCKED, "blocked"),
-    ],
-)
+def test_a_row_that_names_no_title_is_told_with_its_line(rehearsal: Rehearsal) -> None:
+    assert f"films.csv, line {TITLES + 3}: " in rehearsal.run.stderr
+
+
+@pytest.mark.parametrize(("fault", "reason"), _REASONS.items())
 def test_a_title_that_misbehaves_is_rejected_with_its_reason(rehearsal: Rehearsal, fault: Fault, reason: str) -> None:
     rows = rehearsal.rows_of(fault)
     assert [(row["outcome"], row["reason"]) for row in rows] == [("rejected", reason)] * 2
     assert all(row["detail"] for row in rows)
-    assert not _posters(rehearsal.store) & {row["imdb_id"] for row in rows}
+    assert not rehearsal.harvest.posters & {row["imdb_id"] for row in rows}
+
+
+@pytest.mark.parametrize("fault", _FORMATS)
+def test_other_formats_than_jpeg_are_stored_as_fetched_with_their_true_type(rehearsal: Rehearsal, fault: Fault) -> None:
+    for row in rehearsal.rows_of(fault):
+        picture = Image.open(io.BytesIO(rehearsal.harvest.poster(row["imdb_id"])))
+        assert (row["outcome"], row["format"], picture.format) == ("stored", _FORMATS[fault], _FORMATS[fault])
+        assert (picture.mode == "CMYK") == (fault is Fault.CMYK)
+        assert picture.size == (row["width_px"], row["height_px"])
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.UNAVAILABLE])
@@ -126,222 +117,145 @@ def test_a_passing_failure_is_stored_at_the_second_attempt(rehearsal: Rehearsal,
     assert rehearsal.requests[f"/title/{paged['imdb_id']}/"] == 2
 
 
-def test_attempts_count_what_was_really_sent(rehearsal: Rehearsal) -> None:
-    attempts = {fault: rehearsal.rows_of(fault)[0] for fault in Fault}
-    for fault, row in attempts.items():
-        assert row["attempts"] == rehearsal.requests[urlsplit(row["url"]).path], fault
-    assert attempts[Fault.CUT]["attempts"] == 3
-    assert attempts[Fault.BLOCKED]["attempts"] == 1
+def test_a_moved_poster_is_followed(rehearsal: Rehearsal) -> None:
+    for row in rehearsal.rows_of(Fault.MOVED):
+        assert row["outcome"] == "stored"
+        assert urlsplit(row["url"]).path.startswith("/moved/images/")
+
+
+def test_a_host_that_does_not_know_the_wanted_size_is_asked_for_the_listed_one(rehearsal: Rehearsal) -> None:
+    listed, paged = rehearsal.rows_of(Fault.UNSIZED)
+    assert (listed["outcome"], paged["outcome"]) == ("stored", "stored")
+    assert listed["url"].endswith("._V1_UX182_CR0,0,182,268_AL_.jpg")
+    assert "_SY600_" not in paged["url"]
+
+
+def test_a_poster_is_asked_for_at_the_wanted_height_first(rehearsal: Rehearsal) -> None:
+    row = rehearsal.rows_of(Fault.UNLISTED)[0]
+    assert row["url"].endswith("._V1_SY600_.jpg")
+    (asked,) = [path for path in rehearsal.requests if path.startswith(urlsplit(row["url"]).path.partition("._V1")[0])]
+    assert asked.endswith("_SY600_.jpg")
+
+
+def test_a_title_page_with_imdbs_drawing_for_none_has_no_poster(rehearsal: Rehearsal) -> None:
+    listed, paged = rehearsal.rows_of(Fault.NO_PICTURE)
+    assert listed["outcome"] == "stored"
+    assert paged["reason"] == "no_poster"
+    assert not any("nopicture" in path for path in rehearsal.requests)
 
 
 def test_a_title_without_a_poster_is_told_from_a_blocked_one(rehearsal: Rehearsal) -> None:
-    assert _rows(rehearsal.store)["tt9900007"]["reason"] == "no_poster"
+    assert rehearsal.harvest.rows["tt9900007"]["reason"] == "no_poster"
 
 
-def test_the_store_holds_exactly_the_stored_posters_as_they_were_fetched(rehearsal: Rehearsal) -> None:
-    rows = {imdb_id: row for imdb_id, row in _rows(rehearsal.store).items() if row["outcome"] == "stored"}
-    assert _posters(rehearsal.store) == set(rows)
-    for imdb_id, row in rows.items():
-        data = FolderStore(rehearsal.store).get(f"posters/{imdb_id}.jpg")
-        assert (hashlib.sha256(data).hexdigest(), len(data)) == (row["sha256"], row["bytes"])
-        assert Image.open(io.BytesIO(data)).size == (row["width_px"], row["height_px"])
+def test_attempts_count_what_was_really_sent(rehearsal: Rehearsal) -> None:
+    for fault in set(rehearsal.listed) - {Fault.LOOP}:
+        row = rehearsal.rows_of(fault)[0]
+        assert row["attempts"] == rehearsal.requests[urlsplit(row["url"]).path], fault
+    assert rehearsal.rows_of(Fault.CUT)[0]["attempts"] == 3
+    assert rehearsal.rows_of(Fault.BLOCKED)[0]["attempts"] == 1
+
+
+def test_stored_posters_have_their_size_hashes_and_validators_in_the_ledger(rehearsal: Rehearsal) -> None:
+    for row in rehearsal.harvest.stored.values():
+        picture = Image.open(io.BytesIO(rehearsal.harvest.poster(row["imdb_id"])))
+        assert picture.size == (row["width_px"], row["height_px"])
+        assert len(row["phash"]) == 16
         assert row["etag"]
+        assert row["last_modified"]
 
 
 def test_a_title_page_asked_leaves_what_it_told_in_the_ledger(rehearsal: Rehearsal) -> None:
     titles = SiteContent.invented(TITLES).titles
-    for row in _rows(rehearsal.store).values():
+    for row in rehearsal.harvest.stored.values():
         title = titles[row["imdb_id"]]
         assert row["source"] == ("listed" if title.poster_url else "page")
-        if row["outcome"] == "stored" and not title.poster_url:
-            assert (row["page_title"], row["page_year"]) == (title.title, title.year)
+        if not title.poster_url:
+            assert (row["page_title"], row["page_year"], row["page_kind"]) == (title.title, title.year, title.kind)
             assert tuple(row["page_genres"]) == title.genres
 
 
 def test_the_catalogue_lies_in_the_store_with_its_duplicate(rehearsal: Rehearsal) -> None:
-    ids = [row["imdb_id"] for row in read_titles(FolderStore(rehearsal.store), _summary(rehearsal.store)["crawl_id"])]
+    ids = [row["imdb_id"] for row in read_titles(rehearsal.harvest.store, rehearsal.harvest.crawl_id)]
     assert (len(ids), len(set(ids))) == (TITLES + 1, TITLES)
 
 
 def test_items_are_exported_as_scrapy_users_expect(rehearsal: Rehearsal) -> None:
     items = [json.loads(line) for line in (rehearsal.folder / "items.jsonl").read_text().splitlines()]
-    rows = _rows(rehearsal.store)
-    assert {item["imdb_id"]: item["outcome"] for item in items} == {key: row["outcome"] for key, row in rows.items()}
+    assert {item["imdb_id"]: item.get("reason") or item["outcome"] for item in items} == rehearsal.harvest.outcomes
     assert len(items) == TITLES
 
 
-def test_a_second_run_asks_only_for_what_is_open(rehearsal: Rehearsal, finish: Finish) -> None:
-    passing = {imdb_id for imdb_id, row in _rows(rehearsal.store).items() if row["reason"] in ("truncated", "blocked")}
-    assert len(passing) == 6
+def test_a_second_run_asks_only_for_what_has_a_passing_reason(rehearsal: Rehearsal, finish: Finish) -> None:
+    before = rehearsal.harvest.rows
+    passing = {imdb_id for imdb_id, row in before.items() if row["reason"] in ("truncated", "blocked")}
+    assert len(passing) == 12
     rehearsal.site.reset()
-    run = _crawl(finish, rehearsal.folder / "films.csv", rehearsal.store, rehearsal=rehearsal.site.url)
-    assert run.returncode == 0
-    rows = _rows(rehearsal.store)
+    run = crawl(finish, rehearsal.folder / "films.csv", rehearsal.folder / "store", rehearsal=rehearsal.site.url)
+    assert run.returncode == 0, run.stderr
+    rows = rehearsal.harvest.rows
     expected = {urlsplit(rows[imdb_id]["url"]).path for imdb_id in passing}
     expected |= {f"/title/{imdb_id}/" for imdb_id in passing if rows[imdb_id]["source"] == "page"}
     assert set(rehearsal.site.requests()) == expected | {"/robots.txt"}
-    assert _summary(rehearsal.store)["open"] == 0
+    assert {key: row for key, row in rows.items() if key not in passing} == {
+        key: row for key, row in before.items() if key not in passing
+    }
+    rehearsal.harvest.assert_whole(TITLES)
 
 
-@pytest.fixture(scope="module")
-def well(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Path]]:
-    """A site of 40 titles where nothing fails, and its catalogue."""
-    catalog = tmp_path_factory.mktemp("well") / "films.csv"
-    with running_site(titles=40, write_catalog=catalog) as site:
-        yield site, catalog
-
-
-def test_a_path_that_robots_txt_forbids_is_never_asked_for(
-    well: tuple[Site, Path], tmp_path: Path, finish: Finish
-) -> None:
-    site, catalog = well
-    site.reset()
-    page_url = "https://www.imdb.com/private/{imdb_id}"
-    assert _crawl(finish, catalog, tmp_path, rehearsal=site.url, page_url=page_url).returncode == 0
-    paged = [row for row in _rows(tmp_path).values() if row["source"] == "page"]
-    assert len(paged) > 10
-    assert {(row["outcome"], row["reason"], row["attempts"]) for row in paged} == {("rejected", "robots", 0)}
-    assert not any(path.startswith("/private/") for path in site.requests())
-    assert _summary(tmp_path)["reasons"] == {"robots": len(paged)}
-
-
-def test_a_redirect_is_followed_also_with_a_job_folder(well: tuple[Site, Path], tmp_path: Path, finish: Finish) -> None:
-    site, catalog = well
-    page_url = "https://www.imdb.com/title/{imdb_id}"  # no slash: the site answers 301
-    jobs = ("-s", f"JOBDIR={tmp_path / 'job'}", "-s", "SCHEDULER_DEBUG=1")
-    run = _crawl(finish, catalog, tmp_path / "store", *jobs, rehearsal=site.url, page_url=page_url)
-    assert run.returncode == 0, run.stderr
-    assert "Unable to serialize request" not in run.stderr
-    assert _summary(tmp_path / "store")["reasons"] == {"no_poster": 1}
-
-
-def test_a_site_that_only_blocks_stops_the_crawl_and_a_well_one_finishes_it(
-    well: tuple[Site, Path], tmp_path: Path, finish: Finish
-) -> None:
-    well_site, catalog = well
-    with running_site(titles=40, faults=Faults.parse("blocked=1")) as site:
-        run = _crawl(finish, catalog, tmp_path, rehearsal=site.url)
-    assert run.returncode == 1
-    assert "20 block pages in a row" in run.stderr
-    assert "Come back later, or ask the host for access." in run.stderr
-    assert "Traceback" not in run.stderr
-    summary = _summary(tmp_path)
-    assert (summary["finish_reason"], summary["stored"], summary["finished"]) == ("blocked", 0, False)
-    assert summary["open"] > 0
-    assert _posters(tmp_path) == set()
-
-    assert _crawl(finish, catalog, tmp_path, rehearsal=well_site.url).returncode == 0
-    summary = _summary(tmp_path)
-    assert (summary["stored"], summary["rejected"], summary["open"]) == (39, 1, 0)
-
-
-def test_bad_urls_deaf_hosts_large_bodies_and_slow_answers_have_their_reasons(tmp_path: Path, finish: Finish) -> None:
+def test_slow_deaf_large_and_missing_answers_have_their_reasons(tmp_path: Path, finish: Finish) -> None:
     content = SiteContent.invented(40)
 
     def url(number: int) -> str:
-        found = content.image_url(f"tt99000{number:02}")
-        assert found
-        return site.url + urlsplit(found).path
+        return site.url + urlsplit(content.image_url(f"tt99000{number:02}") or "").path
 
-    with running_site(titles=40, faults=Faults(named={"tt9900003": Fault.SLOW}, slow_s=5)) as site:
-        small = len(content.image("tt9900002", "._V1_.jpg") or b"")
-        urls = {
-            "stored": url(2),
-            "too_large": url(4),
-            "timeout": url(3),
-            "bad_url": "ftp://127.0.0.1/poster.jpg",
-            "unreachable": "http://127.0.0.1:1/poster.jpg",
-            "not_found": f"{site.url}/images/M/none.jpg",
-        }
-        other = "no address at all"
-        rows = [f"{number},,x,1,Drama,{address}\n" for number, address in enumerate([*urls.values(), other], start=1)]
-        (tmp_path / "films.csv").write_text(HEADER + "".join(rows))
-        large = len(content.image("tt9900004", "._V1_.jpg") or b"")
+    named = {"tt9900003": Fault.SLOW, "tt9900005": Fault.DRIP}
+    with running_site(titles=40, faults=Faults(named=named, slow_s=30)) as site:
+        # The picture without a size suffix is the original.
+        small, large = (len(content.poster_bytes(f"tt990000{number}") or b"") for number in (2, 4))
         assert large > small
-        run = _crawl(
+        urls = {
+            "tt0000001": (url(2), "stored"),
+            "tt0000002": (url(4), "too_large"),
+            "tt0000003": (url(3), "timeout"),
+            "tt0000004": (url(5), "timeout"),
+            "tt0000005": ("http://127.0.0.1:1/poster.jpg", "unreachable"),
+            "tt0000006": (f"{site.url}/images/M/none.jpg", "not_found"),
+            "tt0000007": (f"{site.url}/search/poster.jpg", "robots"),
+        }
+        run = crawl(
             finish,
-            tmp_path / "films.csv",
+            write_movie_genre(tmp_path / "films.csv", ((key, listed) for key, (listed, _) in urls.items())),
             tmp_path / "store",
-            *("-s", "AUTOTHROTTLE_ENABLED=0", "-s", "RETRY_TIMES=1"),
+            *("-a", "sources=listed", "-s", "AUTOTHROTTLE_ENABLED=0", "-s", "RETRY_TIMES=0"),
             max_poster_bytes=(small + large) // 2,
-            request_timeout_s=1,
+            request_timeout_s=2,
         )
+        requests = site.requests()
     assert run.returncode == 0, run.stderr
-    found = [row["reason"] or row["outcome"] for row in _rows(tmp_path / "store").values()]
-    assert found == [*urls, "bad_url"]
+    harvest = Harvest(tmp_path / "store")
+    assert harvest.outcomes == {imdb_id: reason for imdb_id, (_, reason) in urls.items()}
+    assert harvest.rows["tt0000007"]["attempts"] == 0
+    assert "/search/poster.jpg" not in requests
+    harvest.assert_whole(len(urls))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["catalog=none.csv"], "scrapy crawl posters: catalogue none.csv: No such file or directory"),
-        (["catalog=none.csv", "colour=red"], "-a: got an unexpected keyword argument 'colour'"),
-    ],
-)
-def test_a_bad_argument_is_one_sentence_and_no_traceback(finish: Finish, arguments: list[str], sentence: str) -> None:
-    run = finish("scrapy", "crawl", "posters", *(text for argument in arguments for text in ("-a", argument)))
-    _assert_one_sentence(run, sentence)
+def test_a_path_that_robots_txt_forbids_is_never_asked_for(tmp_path: Path, finish: Finish) -> None:
+    with running_site(titles=40, write_catalog=tmp_path / "films.csv") as site:
+        page_url = "https://www.imdb.com/private/{imdb_id}"
+        store = tmp_path / "store"
+        run = crawl(finish, tmp_path / "films.csv", store, rehearsal=site.url, page_url=page_url)
+        requests = site.requests()
+    assert run.returncode == 0, run.stderr
+    paged = [row for row in Harvest(store).rows.values() if row["source"] == "page"]
+    assert len(paged) > 10
+    assert {(row["outcome"], row["reason"], row["attempts"]) for row in paged} == {("rejected", "robots", 0)}
+    assert not any(path.startswith("/private/") for path in requests)
+    assert Harvest(store).summary["reasons"] == {"robots": len(paged)}
 
 
-@pytest.mark.parametrize(
-    ("settings", "arguments", "sentence"),
-    [
-        ({}, {"catalog": ""}, "no catalogue; give one with -a catalog=PATH"),
-        ({}, {}, "crawling www.imdb.com needs a contact for the user agent: set ONESHEET_CONTACT"),
-        ({}, {"crawl_id": "A b"}, "crawl id 'A b': use lower-case letters"),
-        ({"PAGE_URL": "https://h/{id}"}, {}, "ONESHEET_PAGE_URL='https://h/{id}' needs the place {imdb_id}"),
-        ({"PAGE_URL": "https://h/"}, {}, "ONESHEET_PAGE_URL='https://h/' needs the place {imdb_id}"),
-        ({"REQUEST_TIMEOUT_S": "soon"}, {}, "ONESHEET_REQUEST_TIMEOUT_S='soon' is not valid"),
-    ],
-)
-def test_what_could_never_work_is_told_before_the_first_request(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: dict[str, str],
-    arguments: dict[str, str],
-    sentence: str,
-) -> None:
-    for name in ("CONTACT", "REHEARSAL"):
-        monkeypatch.delenv(f"ONESHEET_{name}", raising=False)
-    for name, value in settings.items():
-        monkeypatch.setenv(f"ONESHEET_{name}", value)
-    (tmp_path / "films.csv").write_text(HEADER + "1,,One,1,Drama,\n")
-    given = {"catalog": str(tmp_path / "films.csv"), "store": str(tmp_path / "store")} | arguments
-    with pytest.raises(OnesheetError) as caught:
-        PostersSpider.check(**given)
-    assert sentence in str(caught.value)
-
-
-def test_a_store_that_fails_at_once_is_told_in_one_sentence(tmp_path: Path, finish: Finish) -> None:
-    (tmp_path / "films.csv").write_text(HEADER + "1,,One,1,Drama,\n")
-    (tmp_path / "crawls").touch()  # where a folder should be
-    arguments = ("crawl", tmp_path / "films.csv", "--store", tmp_path, "--json")
-    run = finish("onesheet", *arguments, rehearsal="http://127.0.0.1:1")
-    _assert_one_sentence(run, "00000.parquet: Not a directory")
-    assert "Not a directory" in json.loads(run.stdout.splitlines()[-1])["error"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 KB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a small disk needs the right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_store_that_fails_in_the_middle_stops_with_one_sentence_and_the_next_run_finishes(
-    well: tuple[Site, Path], small_disk: Path, finish: Finish
-) -> None:
-    site, catalog = well
-    run = finish("onesheet", "crawl", catalog, "--store", small_disk, "--json", rehearsal=site.url)
-    _assert_one_sentence(run, "No space left on device")
-    assert "No space left on device" in json.loads(run.stdout.splitlines()[-1])["error"]
-    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
-    run = finish("onesheet", "crawl", catalog, "--store", small_disk, "--json", rehearsal=site.url)
-    summary = json.loads(run.stdout.splitlines()[-1])
-    assert (run.returncode, summary["stored"], summary["open"]) == (0, 39, 0)
-    assert len(_posters(small_disk)) == 39
+def test_imdb_is_not_crawled_without_a_contact(tmp_path: Path, finish: Finish) -> None:
+    (tmp_path / "ids.txt").write_text("tt0111161\n")
+    run = finish("onesheet", "crawl", tmp_path / "ids.txt", "--store", tmp_path / "store", "--sources", "page")
+    assert_fails_in_one_sentence(run, "crawling www.imdb.com needs a contact for the user agent: set ONESHEET_CONTACT")
+    assert not list((tmp_path / "store").glob("crawls/*/ledger/*"))

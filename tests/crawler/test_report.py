@@ -29,7 +29,9 @@ from tests.crawler.report_ledgers import START, crawl_of, imdb_id, rejected, sto
 def made(rows: Sequence[LedgerRow], titles: int, *, piece: int = 3, **columns: list[Any]) -> CrawlReport:
     """The report of rows that need no store, in pieces of a few."""
     names = [name for name in COLUMNS if name in SCHEMA.names and name not in columns]
-    table = pa.table({name: [getattr(row, name) for row in rows] for name in names}, pa.schema(map(SCHEMA.field, names)))
+    table = pa.table(
+        {name: [getattr(row, name) for row in rows] for name in names}, pa.schema(map(SCHEMA.field, names))
+    )
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values, pa.int32()))
 
@@ -57,9 +59,7 @@ OUTCOMES = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(OUTCOMES, max_size=40), st.integers(0, 3), st.integers(1, 50))
-def test_the_sum_equals_the_catalogue_whatever_the_ledger_says(
-    outcomes: list[str], strangers: int, piece: int
-) -> None:
+def test_the_sum_equals_the_catalogue_whatever_the_ledger_says(outcomes: list[str], strangers: int, piece: int) -> None:
     rows = []
     for number, outcome in enumerate(outcomes, 1):
         if outcome in ("stored", "twin"):

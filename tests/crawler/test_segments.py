@@ -162,10 +162,12 @@ def test_a_merge_that_dies_behind_any_of_its_steps_leaves_every_row_once(
     _write(FolderStore(tmp_path), [_row(1000), _row(2000, Reason.TIMEOUT)])
     merge(FolderStore(tmp_path), CRAWL)
     _write(FolderStore(tmp_path), [_row(2000), _row(3000)])
-    with pytest.raises(Killed):  # three files written, three deleted, and one of the next merge's
-        for _ in range(2):
-            merge(Dying(tmp_path, lives), CRAWL)
-            _write(FolderStore(tmp_path), [_row(3000)])
+    # Three files are written and three deleted; the next merge, with a row more, does the same and deletes one more.
+    with contextlib.suppress(Killed):
+        merge(Dying(tmp_path, lives), CRAWL)
+    _write(FolderStore(tmp_path), [_row(3000)])
+    with contextlib.suppress(Killed):
+        merge(Dying(tmp_path, lives), CRAWL)
     rows = read_ledger(FolderStore(tmp_path), CRAWL, ["imdb_id", "outcome"]).to_pylist()
     assert [(row["imdb_id"], row["outcome"]) for row in rows] == [
         (f"tt{number:07}", "stored") for number in (1000, 2000, 3000)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.store import FolderStore
+from crawler.catalogs import open_catalog
 from crawler.crawl import Crawl
 from crawler.ledger import Ledger, LedgerRow
 from crawler.pipelines import poster_key
@@ -33,15 +34,17 @@ def crawled(store: FolderStore, catalog: Path, posters: dict[str, bytes], genres
         rows = csv.writer(file)
         rows.writerow(["Id", "Genre"])
         rows.writerows([imdb_id, str(names)] for imdb_id, names in genres.items())
-    crawl = Crawl.open(catalog, store)
-    crawl.save_titles()
+    with open_catalog(str(catalog)) as opened:
+        crawl = Crawl.open(opened, store)
+        crawl.save_titles(opened)
     ledger = Ledger(store, crawl.crawl_id)
     for imdb_id, data in posters.items():
         sha256 = hashlib.sha256(data).hexdigest()
         store.put(poster_key(imdb_id), data)
         row = {"source": "listed", "attempts": 1, "fetched_at": datetime.now(UTC), "sha256": sha256, "bytes": len(data)}
         ledger.append(LedgerRow(imdb_id=imdb_id, outcome="stored", **row))  # type: ignore[arg-type]
-    crawl.finish(ledger, started_at=datetime.now(UTC), finish_reason="finished", rejected_rows=0)
+    ledger.flush()
+    crawl.finish(started_at=datetime.now(UTC), finish_reason="finished")
     return crawl.crawl_id
 
 
