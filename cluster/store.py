@@ -213,8 +213,12 @@ class FolderStore(Store):
 
     def _explained(self, action: str, path: Path | str, error: OSError) -> StoreError:
         if error.errno in _FULL:
-            what = "no space left on the device" if error.errno == errno.ENOSPC else "the quota is used up on the device"
-            return StoreError(f"cannot {action} {path}: {what} of {self.url}; free some, then run the same command again")
+            what = (
+                "no space left on the device" if error.errno == errno.ENOSPC else "the quota is used up on the device"
+            )
+            return StoreError(
+                f"cannot {action} {path}: {what} of {self.url}; free some, then run the same command again"
+            )
         kind = StoreUnavailableError if error.errno in _PASSING else StoreError
         return kind(f"cannot {action} {path}: {error.strerror or error}")
 

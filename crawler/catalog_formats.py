@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from crawler.catalog_layout import ID_COLUMNS, INDEX_COLUMNS, ZERO_OR_ONE, Form, Layout, bare_id, id_in
 from crawler.catalog_lines import Reading, RejectedRow, csv_records, decoded
@@ -30,7 +30,15 @@ KINDS = {
     "videoGame": Kind.GAME,
 }
 _YEAR_IN_TITLE = re.compile(r"^(?P<title>.*\S)\s*\((?P<year>(?:18|19|20)\d\d)\)$")
+_Cell = TypeVar("_Cell", str, bytes)
+_Value = TypeVar("_Value")
 _NULLS = frozenset({"", "n/a", "\\n", "nan", "none", "null"})
+
+
+def _remembered(parse: Callable[[_Cell], _Value]) -> Callable[[_Cell], _Value]:
+    """For what a few thousand short cells say in millions of rows."""
+    cached = lru_cache(maxsize=4096)(parse)
+    return lambda cell: cached(cell) if len(cell) <= 200 else parse(cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ def _movie_genre(layout: Layout, reading: Reading) -> Callable[[list[str]], Titl
             imdb_id=_id_of_cell(cells[id_at], cells[link_at]),
             title=(match["title"] if match else name) or None,
             year=int(match["year"]) if match else None,
-            genres=clean_genres([name for name in cells[genre_at].split("|") if name.strip().lower() not in _NULLS]),
+            genres=_barred_genres(cells[genre_at]),
             rating=_number(cells[score_at]),
             poster_url=None if (url := cells[poster_at].strip()).lower() in _NULLS else url,
         )
@@ -116,10 +124,10 @@ def _one_hot(layout: Layout, id_at: int) -> Callable[[list[str]], Title]:
         cells.append("")
         given = cells[genre_at].strip()
         if marks and given.lower() in _NULLS:
-            names = [name for at, name in marks if _mark(name, cells[at])]
+            genres = clean_genres([name for at, name in marks if _mark(name, cells[at])])
         else:
-            names = _python_list(given)
-        return Title(imdb_id=_id_of_cell(cells[id_at]), genres=clean_genres(names))
+            genres = _listed_genres(given)
+        return Title(imdb_id=_id_of_cell(cells[id_at]), genres=genres)
 
     return parse
 
@@ -201,12 +209,12 @@ def _id_of_bytes(cell: bytes) -> str:
     return imdb_id(cell.decode(errors="replace"))
 
 
-@lru_cache(maxsize=4096)
+@_remembered
 def _genres_of(cell: bytes) -> tuple[str, ...]:
     return clean_genres(cell.decode(errors="replace").split(","))
 
 
-@lru_cache(maxsize=4096)
+@_remembered
 def _year_of(cell: bytes) -> int | None:
     return int(cell) if cell.isdigit() and len(cell) == 4 else None
 
@@ -246,7 +254,8 @@ def _mark(name: str, cell: str) -> bool:
     return found
 
 
-def _python_list(text: str) -> list[str]:
+@_remembered
+def _listed_genres(text: str) -> tuple[str, ...]:
     try:
         names = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that Python's parser raises
@@ -254,7 +263,12 @@ def _python_list(text: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"Genre {text[:80]!r} is not a list of names")
     "".join(names).encode()  # a lone surrogate, as in '\ud800', is a ValueError here and not in Parquet
-    return names
+    return clean_genres(names)
+
+
+@_remembered
+def _barred_genres(cell: str) -> tuple[str, ...]:
+    return clean_genres([name for name in cell.split("|") if name.strip().lower() not in _NULLS])
 
 
 def _number(text: str) -> float | None:

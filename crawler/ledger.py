@@ -13,9 +13,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from pyroaring import BitMap64
 
 from cluster.store import Store
 from crawler.ledger_merge import Spill, with_number
+from crawler.ledger_rows import SCHEMA, LedgerRow, conformed, table_of
 from crawler.outcomes import Reason
 from crawler.segments import Read, Segments
 
@@ -35,66 +35,10 @@ FLUSH_S = 3.0
 # Merges that end at the same moment leave a file each, and try again to leave one.
 _MERGE_ROUNDS = 8
 
-SCHEMA = pa.schema(
-    [
-        pa.field("imdb_id", pa.string(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("http_status", pa.int16()),
-        pa.field("url", pa.string()),
-        pa.field("sha256", pa.string()),
-        pa.field("phash", pa.string()),
-        pa.field("width_px", pa.int32()),
-        pa.field("height_px", pa.int32()),
-        pa.field("bytes", pa.int64()),
-        pa.field("format", pa.string()),
-        pa.field("attempts", pa.int16(), nullable=False),
-        pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
-        pa.field("etag", pa.string()),
-        pa.field("last_modified", pa.string()),
-        # What the title page told, where one was asked.
-        pa.field("page_title", pa.string()),
-        pa.field("page_year", pa.int16()),
-        pa.field("page_genres", pa.list_(pa.string())),
-        pa.field("page_kind", pa.string()),
-    ]
-)
 # What decides which row of a title counts.
 _DECISIVE = ("imdb_id", "outcome", "fetched_at")
 _COUNTED = ("imdb_id", "outcome", "reason", "source", "bytes")
 _PASSING = pa.array([reason.value for reason in Reason if reason.is_passing])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerRow:
-    """outcome: `stored` or `rejected`; reason and detail only where rejected.
-
-    source: who gave the poster, or was asked last: listed, images, tmdb, omdb, page, store, or a third party's name.
-    """
-
-    imdb_id: str
-    outcome: str
-    source: str
-    attempts: int
-    fetched_at: datetime
-    reason: str | None = None
-    detail: str | None = None
-    http_status: int | None = None
-    url: str | None = None
-    sha256: str | None = None
-    phash: str | None = None
-    width_px: int | None = None
-    height_px: int | None = None
-    bytes: int | None = None
-    format: str | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-    page_title: str | None = None
-    page_year: int | None = None
-    page_genres: list[str] | None = None
-    page_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +111,7 @@ class Ledger:
         self._has_failed = bool(rows)
         try:
             if rows:
-                self._segments.append(_table(rows))
+                self._segments.append(table_of(rows))
                 del self._rows[: len(rows)]
             self._has_failed = False
         finally:
@@ -304,7 +248,7 @@ def _columns(names: Sequence[str]) -> Read:
     def read(file: pq.ParquetFile) -> Iterator[pa.Table]:
         there = [name for name in schema.names if name in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=16_384, columns=there):
-            yield with_number(_conformed(pa.Table.from_batches([batch]), schema))
+            yield with_number(conformed(pa.Table.from_batches([batch]), schema))
 
     return read
 
@@ -317,21 +261,9 @@ def _stored_rows(wanted: BitMap64) -> Read:
             keys = with_number(file.read_row_group(group, columns=["imdb_id", "outcome"]))
             is_wanted = pc.and_(pc.equal(keys["outcome"], "stored"), _is_in(keys, wanted))
             if pc.any(is_wanted).as_py():
-                yield with_number(_conformed(file.read_row_group(group), SCHEMA).filter(is_wanted))
+                yield with_number(conformed(file.read_row_group(group), SCHEMA).filter(is_wanted))
 
     return read
-
-
-def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    if table.schema.equals(schema):
-        return table
-    arrays = []
-    for column in schema:
-        if column.name not in table.column_names and not column.nullable:
-            raise pa.ArrowInvalid(f"no column {column.name}")
-        is_there = column.name in table.column_names
-        arrays.append(table[column.name].cast(column.type) if is_there else pa.nulls(table.num_rows, column.type))
-    return pa.table(arrays, schema=schema)
 
 
 def _count(table: pa.Table) -> Counts:
@@ -357,27 +289,3 @@ def _is_in(table: pa.Table, titles: BitMap64) -> pa.Array:
 
 def _numbers(table: pa.Table) -> BitMap64:
     return BitMap64(table["number"].to_numpy().astype(np.uint64))
-
-
-def _table(rows: list[LedgerRow]) -> pa.Table:
-    try:
-        return pa.table({name: [getattr(row, name) for row in rows] for name in SCHEMA.names}, schema=SCHEMA)
-    except (pa.ArrowException, ValueError, OverflowError):
-        # A lone surrogate or a number without measure, from a page or a header, must not hold up all other rows.
-        return pa.table(
-            {name: [getattr(row, name) for row in map(_storable, rows)] for name in SCHEMA.names}, schema=SCHEMA
-        )
-
-
-def _storable(row: LedgerRow) -> LedgerRow:
-    """The row, with what no file can hold replaced by ? in texts and by None elsewhere."""
-
-    def storable(name: str, value: Any) -> Any:
-        if isinstance(value, str):
-            return value.encode(errors="replace").decode()
-        try:
-            return pa.scalar(value, SCHEMA.field(name).type).as_py()
-        except (pa.ArrowException, ValueError, OverflowError):
-            return [storable(name, part) for part in value] if isinstance(value, list) else None
-
-    return replace(row, **{one.name: storable(one.name, getattr(row, one.name)) for one in fields(row)})

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
@@ -165,7 +165,15 @@ def _row(item: Attempt) -> LedgerRow:
         return LedgerRow(**kept | {"fetched_at": datetime.now(UTC), "attempts": item.attempts})
     facts: dict[str, Any]
     if isinstance(outcome, PosterFacts):
-        facts = {"outcome": "stored", "bytes": len(item.body or b""), **asdict(outcome)}
+        facts = {
+            "outcome": "stored",
+            "bytes": len(item.body or b""),
+            "sha256": outcome.sha256,
+            "phash": outcome.phash,
+            "width_px": outcome.width_px,
+            "height_px": outcome.height_px,
+            "format": outcome.format,
+        }
     elif isinstance(outcome, Rejected):
         facts = {"outcome": "rejected", "reason": outcome.reason.value, "detail": outcome.detail[:500]}
     else:

@@ -25,7 +25,7 @@ def draw_chart(report: CrawlReport) -> bytes:
     text: dict[str, Any] = {"parse_math": False, "color": _INK, "va": "baseline"}
     canvas.text(0.04, 0.945, _cut(report.crawl_id, 60), size=17, family="serif", **text)
     canvas.text(0.04, 0.91, _cut(f"{report.state}, {moment(report.made_at)}", 110), size=9, **text | {"color": _SOFT})
-    stored = f", {size(report.total_bytes)}" if report.stored else ""
+    stored = f"; {size(report.total_bytes)} stored" if report.stored else ""
     canvas.text(0.04, 0.87, report.sentence + stored, size=10.5, weight="bold", **text)
     _draw_funnel(canvas.add_axes((0.165, 0.06, 0.28, 0.74)), report)
     places = [(0.55, 0.55, 0.42, 0.25), (0.55, 0.38, 0.42, 0.1)]
@@ -97,7 +97,7 @@ def _draw_pace(above: Any, below: Any, report: CrawlReport) -> None:
         axes.locator_params(axis="y", nbins=4 if axes is above else 2)
         for place in range(1, len(bins)):
             if bins[place].run != bins[place - 1].run:
-                axes.axvline(starts[place], color=_SOFT, linewidth=0.8, linestyle=(0, (2, 3)))
+                axes.axvline(starts[place], color=_INK, linewidth=1, linestyle=(0, (2, 3)))
     above.set_xticks([])
     ticks = _ticks(report)
     below.set_xticks([edges[tick] for tick in ticks], [f"{bins[tick].start:%d %b %H:%M}" for tick in ticks])

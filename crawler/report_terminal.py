@@ -35,7 +35,7 @@ def _parts(report: CrawlReport) -> Iterator[RenderableType]:
         ago = duration(max((report.made_at - report.last_at).total_seconds(), 0))
         yield Text(f"last outcome {moment(report.last_at)}, {ago} ago", "dim")
     yield from _headed("What became of each title", _funnel(report))
-    yield Text(f"  {report.rows_sentence}")
+    yield Text(f"\n  {report.rows_sentence}")
     yield Text(f"  {report.sentence}", "bold")
     if report.strangers:
         yield Text(f"  {report.strangers:,} rows are of titles that the catalogue no longer has", "dim")
@@ -108,10 +108,8 @@ def _posters(report: CrawlReport) -> Table:
     table.add_row("each", sizes)
     copies = report.duplicates
     if copies.groups:
-        words = (
-            f"{copies.titles:,} titles share {copies.groups:,} posters, byte for byte: {size(copies.extra_bytes)} more"
-        )
-        table.add_row("copies", words)
+        words = f"{copies.titles:,} titles share {copies.groups:,} posters, byte for byte"
+        table.add_row("copies", f"{words}: {size(copies.extra_bytes)} kept again")
         for one in copies.top[:_COPIES]:
             line = (
                 f"{one.titles:,} x {one.sha256[:12]}…  {one.width_px} x {one.height_px} px, such as {one.examples[0]}"

@@ -30,6 +30,8 @@ DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 # A response gives one item; Scrapy makes this many tasks for each response, and with its default of 100 they were a
 # fifth of the samples in a profile.
 CONCURRENT_ITEMS = 1
+# It reads the callback's source again for each response.
+WARN_ON_GENERATOR_RETURN_VALUE = False
 CONCURRENT_REQUESTS = 32
 CONCURRENT_REQUESTS_PER_DOMAIN = 8
 # Each source names the limits of its hosts (`crawler.sources`); what is given here goes before them.

@@ -91,10 +91,12 @@ class Setup:
 class Source(ABC):
     """One place that may have a title's poster.
 
-    name: what the user and the ledger call it. limits: by host; the user's DOWNLOAD_SLOTS go first.
+    name: what the user and the ledger call it. terms: what its owner forbids, said at the start of a crawl. limits: by
+    host; the user's DOWNLOAD_SLOTS go first.
     """
 
     name: ClassVar[str]
+    terms: ClassVar[str | None] = None
     limits: ClassVar[Mapping[str, HostLimit]] = {}
     credential: Credential | None = None
 
@@ -150,6 +152,7 @@ class Tmdb(Source):
     """TMDB's find by IMDb id (developer.themoviedb.org/reference/find-by-id), then its image host."""
 
     name = "tmdb"
+    terms = "TMDB's terms allow no machine learning without a written agreement"
     limits: ClassVar = {"api.themoviedb.org": HostLimit(8, 1 / 40), "image.tmdb.org": HostLimit(8, 1 / 40)}
     _API = "https://api.themoviedb.org/3/find/{imdb_id}?external_source=imdb_id"
     _IMAGE = "https://image.tmdb.org/t/p/{size}{path}"
@@ -200,6 +203,7 @@ class Omdb(Source):
     """OMDb's poster link by IMDb id (omdbapi.com)."""
 
     name = "omdb"
+    terms = "OMDb's terms allow no commercial use"
     limits: ClassVar = {"www.omdbapi.com": HostLimit(2, 0.1)}
     _API = "https://www.omdbapi.com/?i={imdb_id}"
     _KINDS: ClassVar = {"movie": Kind.FILM, "series": Kind.SERIES, "episode": Kind.EPISODE, "game": Kind.GAME}
@@ -243,6 +247,7 @@ class Page(Source):
     """The title page on imdb.com."""
 
     name = "page"
+    terms = "IMDb's conditions allow no robots without its written consent"
     limits: ClassVar = {"www.imdb.com": HostLimit(1, 2.0)}
 
     def __init__(self, template: str) -> None:
@@ -271,7 +276,7 @@ class Page(Source):
         return Found((page.poster_url,), page)
 
 
-_BUILT_IN: Mapping[str, type[Source]] = {source.name: source for source in (Images, Listed, Tmdb, Omdb, Page)}
+BUILT_IN: Mapping[str, type[Source]] = {source.name: source for source in (Images, Listed, Tmdb, Omdb, Page)}
 
 
 def source_chain(setup: Setup, names: Sequence[str] | None = None) -> tuple[Source, ...]:
@@ -285,13 +290,13 @@ def source_chain(setup: Setup, names: Sequence[str] | None = None) -> tuple[Sour
     if setup.images is not None and Images.name not in names:
         names = (Images.name, *names)
     if not names or len(set(names)) != len(names):
-        raise CrawlerError(f"sources {','.join(names)!r}: name each of {', '.join(_BUILT_IN)} at most once")
+        raise CrawlerError(f"sources {','.join(names)!r}: name each of {', '.join(BUILT_IN)} at most once")
     return tuple(_source_class(name).of(setup) for name in names)
 
 
 def _source_class(name: str) -> type[Source]:
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute) if attribute else None
@@ -299,7 +304,7 @@ def _source_class(name: str) -> type[Source]:
         raise CrawlerError(f"source {name!r} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Source)):
         raise CrawlerError(
-            f"there is no source {name!r}; use {', '.join(_BUILT_IN)}, or package.module:Class for one of your own"
+            f"there is no source {name!r}; use {', '.join(BUILT_IN)}, or package.module:Class for one of your own"
         )
     return found
 

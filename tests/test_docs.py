@@ -11,6 +11,8 @@ import pytest
 import typer
 
 from cluster.settings import Settings
+from crawler.outcomes import Reason
+from crawler.sources import BUILT_IN
 from onesheet import app
 from tests.conftest import ROOT
 
@@ -58,6 +60,12 @@ def test_every_setting_is_documented_with_its_default():
     for name, field in Settings.model_fields.items():
         default = f"`{field.default}`" if field.default is not None else ""
         assert f"| `ONESHEET_{name.upper()}` | {default} |".replace("|  |", "| |") in text, name
+
+
+def test_every_reason_and_source_of_a_crawl_is_documented():
+    text = (ROOT / "docs" / "crawling.md").read_text(encoding="utf-8")
+    assert [reason for reason in Reason if f"`{reason}`" not in text] == []
+    assert [name for name in BUILT_IN if f"| `{name}` |" not in text] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

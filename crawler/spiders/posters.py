@@ -120,6 +120,9 @@ class PostersSpider(scrapy.Spider):
             self.total, self.done_before = card.titles, len(known.done)
         for row in card.first_rejected:
             log.warning("%s, line %d: %s", card.name, row["line"], row["detail"])
+        for source in self.plan.sources if not self.plan.settings.rehearsal else ():
+            if source.terms:
+                log.warning("source %s: %s; it is for you to clear (docs/legal.md)", source.name, source.terms)
         log.info("crawl %s: %d titles, %d done before", crawl.crawl_id, card.titles, len(known.done))
         # A JOBDIR keeps the requests of a crawl that was stopped; they are not to be made twice.
         if queued := getattr(self, "state", {}).get("queued"):

@@ -45,6 +45,8 @@ def answering(status: int, code: str, promised: int | None = None) -> Iterator[s
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode() if code else b""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # with 100 Continue, for which boto3 waits a second
+
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)

@@ -70,9 +70,11 @@ def test_rows_of_one_title_are_merged(tmp_path: Path):
     crawl_id = crawled(store, catalog, {i: jpeg("red") for i in some_titles()}, some_titles())
     catalog.write_text(catalog.read_text() + "tt0000001,['Western']\n")
     # The same crawl by name: its catalogue grew by a second row for one title.
+    from crawler.catalogs import open_catalog
     from crawler.crawl import Crawl
 
-    Crawl.open(catalog, store, crawl_id).save_titles()
+    with open_catalog(str(catalog)) as opened:
+        Crawl.open(opened, store, crawl_id).save_titles(opened)
     card = prepare(store, crawl_id, LOOSE)
     row = rows_of(store, card).set_index("imdb_id").loc["tt0000001"]
     assert list(row["genres"]) == ["Drama", "Western"]
