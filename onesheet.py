@@ -7,6 +7,7 @@ import logging
 import sys
 
 import typer
+from rich.markup import escape
 
 from cluster.commands import SUBMIT_CONTEXT, demo, submit
 from cluster.console import console
@@ -56,7 +57,7 @@ def main() -> None:
         app()
     except OnesheetError as error:
         log.debug("the error's traceback", exc_info=True)
-        console.print(f"[bold red]onesheet:[/] {error}", markup=True)
+        console.print(f"[bold red]onesheet:[/] {escape(str(error))}")
         if "--json" in sys.argv:
             print(json.dumps({"error": str(error)}))  # noqa: T201
         sys.exit(1)

@@ -64,6 +64,8 @@ class Store(ABC):
     """
 
     url: str
+    # Whether a small write is done before a thread could be asked to do it.
+    is_local: bool = False
 
     @abstractmethod
     def put(

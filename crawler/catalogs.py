@@ -30,7 +30,6 @@ __all__ = [
     "default_kinds",
     "kinds_in",
     "open_catalog",
-    "read_catalog",
 ]
 
 _SUFFIXES = re.compile(r"(\.(gz|csv|tsv|txt|lst|parquet|pq))+$", re.IGNORECASE)
@@ -146,12 +145,6 @@ def open_catalog(
             ) from error
         filters = Filters(kinds if kinds is not None else default_kinds(layout.form), adult)
         yield Catalog(_name(source), _slug(source), size_bytes, is_gzip, path, layout, filters)
-
-
-def read_catalog(path: Path) -> Iterator[Title | RejectedRow]:
-    """Every row of a catalogue, in its order, duplicates included."""
-    with open_catalog(str(path)) as catalog:
-        yield from catalog.rows()
 
 
 @contextlib.contextmanager

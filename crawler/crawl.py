@@ -11,50 +11,28 @@ of them are bitmaps of their numbers: memory stays the same from ten thousand ti
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import islice
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyroaring import BitMap64
 
 from cluster.errors import CrawlerError, KeyNotFoundError
 from cluster.store import Store
+from crawler import title_files
 from crawler.catalogs import Catalog, RejectedRow
 from crawler.ledger import merge
-from crawler.titles import Kind, Title, number_of, shard_of
+from crawler.titles import Title, shard_of
 
 _CRAWL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
-_ROWS_A_FILE = 100_000
-_ROWS_A_GROUP = 10_000
 # Few enough that the event loop of a crawl does not notice the decoding of a batch.
 _ROWS_A_BATCH = 1_000
 _REJECTED_SHOWN = 20
-# Names the catalogue that a file of titles belongs to, in its metadata.
-_DIGEST = b"onesheet.catalog"
-_TITLES_SCHEMA = pa.schema(
-    [
-        pa.field("imdb_id", pa.string(), nullable=False),
-        pa.field("title", pa.string()),
-        pa.field("year", pa.int16()),
-        pa.field("genres", pa.list_(pa.string()), nullable=False),
-        pa.field("rating", pa.float32()),
-        pa.field("poster_url", pa.string()),
-        pa.field("page_url", pa.string()),
-        pa.field("kind", pa.string()),
-    ]
-)
-_values = attrgetter(*_TITLES_SCHEMA.names)
-_KINDS: dict[str | None, Kind | None] = {None: None, **{kind.value: kind for kind in Kind}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +93,8 @@ class Crawl:
         if card:
             # From here on the titles are of neither catalogue, until the new card is there.
             self.store.delete(_card_key(self.crawl_id))
-        distinct = BitMap64()
         rejected: list[RejectedRow] = []
-        files = rows = rejected_rows = 0
+        rows = rejected_rows = 0
 
         def valid() -> Iterator[Title]:
             nonlocal rows, rejected_rows
@@ -129,25 +106,7 @@ class Crawl:
                     rejected_rows += 1
                     rejected.extend([row][: _REJECTED_SHOWN - len(rejected)])
 
-        titles = valid()
-        schema = _TITLES_SCHEMA.with_metadata({_DIGEST: self.digest.encode()})
-        while group := list(islice(titles, _ROWS_A_GROUP)):
-            sink = io.BytesIO()
-            with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-                groups = 0
-                while group:
-                    distinct.update([number_of(title.imdb_id) for title in group])
-                    columns = zip(*map(_values, group), strict=True)
-                    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
-                    writer.write_table(pa.table(arrays, schema=schema))
-                    groups += 1
-                    is_full = groups * _ROWS_A_GROUP >= _ROWS_A_FILE
-                    group = [] if is_full else list(islice(titles, _ROWS_A_GROUP))
-            self.store.put(_titles_key(self.crawl_id, files), sink.getvalue())
-            files += 1
-        for key in list(self.store.list(_titles(self.crawl_id))):
-            if key >= _titles_key(self.crawl_id, files):
-                self.store.delete(key)  # of an earlier, longer version of the catalogue
+        distinct = title_files.write(self.store, self.crawl_id, self.digest, valid())
         card = CatalogCard(
             name=catalog.name,
             form=str(catalog.form),
@@ -176,8 +135,8 @@ class Crawl:
         Raises CrawlerError where another start's catalogue is in the place of this one's.
         """
         seen = without.copy() if without else BitMap64()
-        for batch in self._batches(_TITLES_SCHEMA.names):
-            numbers = _numbers(batch)
+        for batch in self._batches(title_files.SCHEMA.names):
+            numbers = title_files.numbers_of(batch)
             new = np.fromiter((number not in seen for number in numbers.tolist()), bool, len(numbers))
             if not new.any():
                 continue
@@ -185,14 +144,14 @@ class Crawl:
             is_first = np.zeros(len(numbers), bool)
             is_first[firsts] = True
             seen.update(numbers.astype(np.uint64))
-            titles = _as_titles(batch.filter(pa.array(new & is_first)))
+            titles = title_files.as_titles(batch.filter(pa.array(new & is_first)))
             yield from titles if shards == 1 else (t for t in titles if shard_of(t.imdb_id, shards) == shard)
 
     def numbers(self) -> BitMap64:
         """The distinct titles, by their numbers (`titles.number_of`)."""
         distinct = BitMap64()
         for batch in self._batches(["imdb_id"]):
-            distinct.update(_numbers(batch).astype(np.uint64))
+            distinct.update(title_files.numbers_of(batch).astype(np.uint64))
         return distinct
 
     def finish(self, *, started_at: datetime, finish_reason: str) -> dict[str, Any]:
@@ -228,8 +187,8 @@ class Crawl:
         return summary
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        for file in _title_files(self.store, self.crawl_id):
-            if (file.schema_arrow.metadata or {}).get(_DIGEST) != self.digest.encode():
+        for file in title_files.files(self.store, self.crawl_id):
+            if title_files.digest_of(file) != self.digest:
                 raise self._replaced()
             yield from file.iter_batches(_ROWS_A_BATCH, columns=columns)
 
@@ -253,8 +212,8 @@ class Crawl:
 
 def read_titles(store: Store, crawl_id: str) -> Iterator[dict[str, Any]]:
     """The rows that a crawl kept of its catalogue, duplicates included, in the catalogue's order."""
-    for file in _title_files(store, crawl_id):
-        for batch in file.iter_batches(_ROWS_A_GROUP):
+    for file in title_files.files(store, crawl_id):
+        for batch in file.iter_batches(10 * _ROWS_A_BATCH):
             yield from batch.to_pylist()
 
 
@@ -284,44 +243,11 @@ def _checked(crawl_id: str) -> str:
     return crawl_id
 
 
-def _title_files(store: Store, crawl_id: str) -> Iterator[pq.ParquetFile]:
-    """Of a few megabytes each."""
-    for key in list(store.list(_titles(crawl_id))):
-        try:
-            yield pq.ParquetFile(io.BytesIO(store.get(key)))
-        except (pa.ArrowException, OSError) as error:
-            why, card = " ".join(str(error).split()), store.url_of(_card_key(crawl_id))
-            raise CrawlerError(
-                f"{store.url_of(key)} is damaged ({why}); delete {card}, and start the crawl again with its catalogue"
-            ) from error
-
-
-def _as_titles(batch: pa.RecordBatch) -> Iterator[Title]:
-    columns = {name: batch.column(name).to_pylist() for name in _TITLES_SCHEMA.names}
-    columns["genres"] = list(map(tuple, columns["genres"]))
-    columns["kind"] = [_KINDS[kind] for kind in columns["kind"]]
-    return map(Title, *columns.values())
-
-
-def _numbers(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
-    numbers: np.ndarray[Any, np.dtype[np.int64]]
-    numbers = pc.cast(pc.utf8_slice_codeunits(batch.column("imdb_id"), 2), pa.int64()).to_numpy()
-    return numbers
-
-
 def _read_card(store: Store, crawl_id: str) -> CatalogCard | None:
     try:
         return CatalogCard(**json.loads(store.get(_card_key(crawl_id))))
     except KeyNotFoundError:
         return None
-
-
-def _titles(crawl_id: str) -> str:
-    return f"crawls/{crawl_id}/titles/"
-
-
-def _titles_key(crawl_id: str, number: int) -> str:
-    return f"{_titles(crawl_id)}{number:05}.parquet"
 
 
 def _card_key(crawl_id: str) -> str:

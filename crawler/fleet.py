@@ -19,7 +19,7 @@ from cluster.errors import CrawlerError, OnesheetError, StoreError
 from cluster.nodes import connect
 from cluster.settings import as_environment
 from crawler.fleet_display import FleetDisplay
-from crawler.fleet_rules import Coordinator, FleetView
+from crawler.fleet_rules import SILENT, Coordinator, FleetView
 from crawler.fleet_shard import ShardEnd, options_of, run_shard
 from crawler.plan import Plan
 
@@ -31,6 +31,7 @@ _LOOK_TIMEOUT_S = 30
 _GRACE_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.0}
 # A shard that dies this often without a title in between will not get any further.
 _MOST_DEATHS = 5
+_MOST_SILENT_S = 180.0
 
 
 def run_fleet(plan: Plan, shards: int, scrapy_settings: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -123,6 +124,7 @@ class _Fleet:
         self._restarts: Counter[int] = Counter()
         self._deaths: Counter[int] = Counter()
         self._heard: dict[str, int] = {}
+        self._silent_since: dict[str, float] = {}
         self._deadline: float | None = None
         self._is_stopping = False
         cpus = ray.cluster_resources().get("CPU", 0)
@@ -171,11 +173,22 @@ class _Fleet:
         told = {shard for shard, attempt in self._running.values() if attempt in self._heard}
         queued = {shard: "queued" for shard, _ in self._running.values() if shard not in told}
         self._display.show(view, queued, self._restarts)
+        self._end_silent({shard.attempt for shard in view.shards if shard.state == SILENT})
         if view.stopped and not self._is_stopping:
             self._stop(view.stopped, CrawlerError(view.sentence) if view.sentence else None)
         if view.is_used_up and not self._is_stopping:
             self.reason = "budget"
             self._cancel_queued()
+
+    def _end_silent(self, attempts: set[str]) -> None:
+        """Kill processes that hang, so that others go on with their titles."""
+        import ray  # noqa: PLC0415  as above
+
+        now = time.monotonic()
+        self._silent_since = {attempt: self._silent_since.get(attempt, now) for attempt in attempts}
+        for ref, (_, attempt) in self._running.items():
+            if now - self._silent_since.get(attempt, now) > _MOST_SILENT_S:
+                ray.cancel(ref, force=True)
 
     def _end(self, ref: Any) -> None:
         import ray  # noqa: PLC0415  as above
@@ -185,12 +198,14 @@ class _Fleet:
         try:
             end: ShardEnd = ray.get(ref)
         except TaskCancelledError:
+            if attempt in self._silent_since:
+                self._restart(shard, attempt, f"it said nothing for {_MOST_SILENT_S:.0f} s")
             return
         except (RayTaskError, RuntimeEnvSetupError) as error:
             log.debug("shard %d failed", shard, exc_info=True)
             self._stop("failed", CrawlerError(f"shard {shard} failed: {_gist(error)}"))
             return
-        except RayError as error:
+        except RayError as error:  # the process or its node is gone
             self._restart(shard, attempt, _gist(error))
             return
         if end.error:

@@ -80,7 +80,7 @@ class FleetDisplay:
         return (
             f"titles {self._done(view)}/{self._total}: stored {view.counts['stored']}, rejected {rejected} in this "
             f"run, {self._per_s(view.counts.total(), self._first().counts.total()):.0f} titles/s, "
-            f"{view.stored_bytes / 1e6:.1f} MB, {crawling} of {self._shards} shards crawl"
+            f"{view.stored_bytes / 1e6:.1f} MB" + (f", {crawling} of {self._shards} shards crawl" if crawling else "")
         )
 
     def _text(self, view: FleetView) -> Text:

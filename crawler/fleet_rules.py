@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 # A shard tells how it stands this often, and at once when something changed.
 BEAT_S = 0.5
+SILENT = "silent"
 LEASE_S = 5.0
 # What a killed shard may have been allowed and not begun is lost to `max_titles`, so it is never much.
 _MOST_TITLES_AT_ONCE = 100
@@ -114,10 +115,7 @@ class Coordinator:
 
     def beat(self, beat: Beat) -> Orders:
         """Hear how a shard stands, and tell it how to go on."""
-        now = self._clock()
-        for each in self._attempts.values():
-            if each.is_live and now - each.heard_at > LEASE_S:
-                each.is_live, each.share = False, 0
+        now = self._expire()
         mine = self._attempts.setdefault(beat.attempt, _Attempt(beat, now, is_live=False))
         # After a silence its part belongs to others, whatever it kept to when it wrote.
         has = beat.share if mine.is_live else 0
@@ -140,6 +138,7 @@ class Coordinator:
 
     def view(self) -> FleetView:
         """How the fleet stands; remarks are told once."""
+        self._expire()
         counts: Counter[str] = Counter()
         requests: Counter[str] = Counter()
         newest = {}
@@ -155,6 +154,14 @@ class Coordinator:
         stored_bytes = sum(each.newest.stored_bytes for each in self._attempts.values())
         is_used_up = self._is_counted and not self._titles_left and not self._unbegun(besides=None)
         return FleetView(tuple(shards), counts, stored_bytes, requests, said, self._stopped, self._sentence, is_used_up)
+
+    def _expire(self) -> float:
+        """Take their parts from the shards that were silent for too long. Returns the time."""
+        now = self._clock()
+        for each in self._attempts.values():
+            if each.is_live and now - each.heard_at > LEASE_S:
+                each.is_live, each.share = False, 0
+        return now
 
     def _live(self) -> list[_Attempt]:
         return [each for each in self._attempts.values() if each.is_live]
@@ -195,5 +202,5 @@ def _state(each: _Attempt) -> str:
     if each.newest.ended is not None:
         return each.newest.ended
     if not each.is_live:
-        return "silent"
+        return SILENT
     return "crawls" if each.share else "waits for its share"

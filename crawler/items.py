@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crawler.outcomes import PosterFacts, Rejected
 from crawler.search import Trail
@@ -13,8 +13,8 @@ class Attempt:
     """How the search for a title's poster ended, on its way to the store and the ledger.
 
     source: which one gave the poster, or said the last no. attempts: how often `url`, the last one, was asked for; 0
-    where nothing was. body: the verified bytes as fetched, where there are any. is_unchanged: the host says that the
-    poster of `trail.row` is still the one.
+    where nothing was. download_ms: from sending the request to the head of its answer. body: the verified bytes as
+    fetched, where there are any. is_unchanged: the host says that the poster of `trail.row` is still the one.
     """
 
     trail: Trail
@@ -24,6 +24,8 @@ class Attempt:
     http_status: int | None = None
     etag: str | None = None
     last_modified: str | None = None
-    body: bytes | None = None
+    download_ms: int | None = None
+    # Scrapy logs an item that a pipeline failed on.
+    body: bytes | None = field(default=None, repr=False)
     outcome: PosterFacts | Rejected | None = None
     is_unchanged: bool = False

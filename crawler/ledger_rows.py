@@ -27,6 +27,8 @@ SCHEMA = pa.schema(
         pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
         pa.field("etag", pa.string()),
         pa.field("last_modified", pa.string()),
+        # From sending the last request to the head of its answer.
+        pa.field("download_ms", pa.int32()),
         # What the title page told, where one was asked.
         pa.field("page_title", pa.string()),
         pa.field("page_year", pa.int16()),
@@ -60,6 +62,7 @@ class LedgerRow:
     format: str | None = None
     etag: str | None = None
     last_modified: str | None = None
+    download_ms: int | None = None
     page_title: str | None = None
     page_year: int | None = None
     page_genres: list[str] | None = None

@@ -188,6 +188,7 @@ def _row(item: Attempt) -> LedgerRow:
         url=item.url,
         etag=item.etag,
         last_modified=item.last_modified,
+        download_ms=item.download_ms,
         page_title=page.title if page else None,
         page_year=page.year if page else None,
         page_genres=list(page.genres) if page else None,

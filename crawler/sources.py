@@ -49,7 +49,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The source answers no more in this run, for a passing reason. `stops_crawl`: one that the user must mend first."""
+    """The source answers no more in this run, for a passing reason; `stops_crawl` where the user must mend it first."""
 
     reason: Reason
     sentence: str

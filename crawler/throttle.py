@@ -51,8 +51,7 @@ class PoliteThrottle(AutoThrottle):
             for host, slot in self._slots.items()
         }
         for host, slot in downloader.slots.items():
-            whole = self._slots.get(host, {}).get("concurrency", settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN"))
-            slot.concurrency = self._part(whole)
+            slot.concurrency = self._part(self._whole(host))
             slot.delay = max(slot.delay, self._floor(host))
 
     def slow_down(self, host: str) -> None:
@@ -67,6 +66,15 @@ class PoliteThrottle(AutoThrottle):
     def _part(self, whole: int) -> int:
         return max(1, whole // self._shards)
 
+    def _whole(self, host: str) -> int:
+        default = self.crawler.settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN")
+        return int(self._slots.get(host, {}).get("concurrency", default))
+
+    def _turn_s(self, host: str, latency_s: float) -> float:
+        """The delay that lets more shards than a host takes requests at a time take turns, on average."""
+        whole = self._whole(host)
+        return latency_s * self._shards / whole if self._shards > whole else 0.0
+
     def _floor(self, host: str) -> float:
         own = float(self._slots.get(host, {}).get("delay", 0.0)) * self._shards
         return max(own, self._penalties.get(host, 0.0))
@@ -78,4 +86,5 @@ class PoliteThrottle(AutoThrottle):
             return
         if host in self._penalties and response.status == 200:
             self._penalties[host] *= _FORGIVENESS
-        slot.delay = max(slot.delay, self._floor(host))
+        turn_s = self._turn_s(host, request.meta.get("download_latency", 0.0))
+        slot.delay = max(slot.delay, self._floor(host), turn_s)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -67,7 +68,8 @@ class PostersSpider(scrapy.Spider):
         self.chain = Chain(plan.sources, height_px=plan.options.height)
         self.ledger = Ledger(plan.crawl.store, plan.crawl.crawl_id)
         self.allowance = Allowance(plan.options.max_titles)
-        self._queued = BitMap64()
+        # Titles whose search has begun and not ended.
+        self._pending = BitMap64()
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
@@ -124,19 +126,27 @@ class PostersSpider(scrapy.Spider):
             if source.terms:
                 log.warning("source %s: %s; it is for you to clear (docs/legal.md)", source.name, source.terms)
         log.info("crawl %s: %d titles, %d done before", crawl.crawl_id, card.titles, len(known.done))
-        # A JOBDIR keeps the requests of a crawl that was stopped; they are not to be made twice.
-        if queued := getattr(self, "state", {}).get("queued"):
-            self._queued = BitMap64.deserialize(queued)
-        skipped = known.done | known.stale | self._queued
+        self._pending = self._kept_by_job()
+        skipped = known.done | known.stale | self._pending
+        stale = known.stale - self._pending
         for title in crawl.titles(options.shard, options.shards, without=skipped):
             if not await self._has_room():
                 return
-            self._queued.add(number_of(title.imdb_id))
-            yield self._next(Trail(title=title))
-        async for trail in self._stale(known.stale):
+            yield self._begin(Trail(title=title))
+        async for trail in self._stale(stale):
             if not await self._has_room():
                 return
-            yield self._next(trail)
+            yield self._begin(trail)
+
+    def _kept_by_job(self) -> BitMap64:
+        """The titles whose requests a JOBDIR keeps of a crawl that was stopped: they are not to be made twice.
+
+        Said once: should this run be killed, nobody knows what is left of the queue, and what is open is begun anew.
+        """
+        kept = getattr(self, "state", {}).pop("pending", None)
+        if folder := self.crawler.settings["JOBDIR"]:
+            (Path(folder) / "spider.state").unlink(missing_ok=True)
+        return BitMap64.deserialize(kept) if kept else BitMap64()
 
     async def _has_room(self) -> bool:
         """Wait until the crawl can take another title, so that memory does not grow; False once it takes no more."""
@@ -162,18 +172,22 @@ class PostersSpider(scrapy.Spider):
                 if is_mine and number_of(row["imdb_id"]) in stale and row["url"]:
                     yield refresh(row)
 
+    def _begin(self, trail: Trail) -> Request | Attempt:
+        self._pending.add(number_of(trail.title.imdb_id))
+        return self._next(trail)
+
     def _next(self, trail: Trail) -> Request | Attempt:
         """The request or the end that a search has come to."""
         while True:
             step = self.chain.step(trail)
             if isinstance(step, End):
-                return Attempt(trail=step.trail, source=step.source, outcome=step.rejected)
+                return self._end(step)
             try:
                 return self._request(step)
             except ValueError as error:
                 refused = self.chain.refused(step.trail, Rejected(Reason.BAD_URL, str(error)))
                 if isinstance(refused, End):
-                    return Attempt(trail=refused.trail, source=refused.source, outcome=refused.rejected)
+                    return self._end(refused)
                 trail = refused
 
     def _request(self, ask: Ask) -> Request:
@@ -225,9 +239,12 @@ class PostersSpider(scrapy.Spider):
             found = source.read(trail.title, Answer(response.status, headers, response.body))
             if isinstance(found, Found):
                 yield self._next(self.chain.found(trail, found))
+            elif isinstance(found, Ended) and found.stops_crawl:
+                self.stop(CrawlerError(found.sentence), reason=found.reason)
+                yield self._after_no(response, Rejected(found.reason, found.sentence))
             elif isinstance(found, Ended):
                 self._end_source(source.name, found)
-                yield self._next(trail)
+                yield self._step(trail, **self._told_by(response))
             else:
                 yield self._after_no(response, found)
 
@@ -265,15 +282,21 @@ class PostersSpider(scrapy.Spider):
     def _go_on(self, trail: Trail, rejected: Rejected, **known: Any) -> Request | Attempt:
         """The next step after a no; where there is none, the attempt ends with what is `known` of the last answer."""
         refused = self.chain.refused(trail, rejected)
-        if isinstance(refused, End):
-            return Attempt(trail=refused.trail, source=refused.source, outcome=refused.rejected, **known)
-        step = self._next(refused)
+        return self._end(refused, **known) if isinstance(refused, End) else self._step(refused, **known)
+
+    def _step(self, trail: Trail, **known: Any) -> Request | Attempt:
+        step = self._next(trail)
         if isinstance(step, Attempt) and step.url is None:
-            return Attempt(trail=step.trail, source=step.source, outcome=step.outcome, **known)
+            return replace(step, **known)
         return step
+
+    def _end(self, end: End, **known: Any) -> Attempt:
+        self._pending.discard(number_of(end.trail.title.imdb_id))
+        return Attempt(trail=end.trail, source=end.source, outcome=end.rejected, **known)
 
     def _attempt(self, response: Response, **known: Any) -> Attempt:
         trail: Trail = response.meta["trail"]
+        self._pending.discard(number_of(trail.title.imdb_id))
         return Attempt(trail=trail, source=self.chain.source_of(trail), **self._told_by(response), **known)
 
     @staticmethod
@@ -288,16 +311,14 @@ class PostersSpider(scrapy.Spider):
             "attempts": response.meta.get("retry_times", 0) + 1,
             "etag": header("ETag"),
             "last_modified": header("Last-Modified"),
+            "download_ms": round(response.meta.get("download_latency", 0) * 1000),
         }
 
     def _end_source(self, name: str, ended: Ended) -> None:
         if self.chain.has_ended(name):
             return
         self.chain.end(name, ended)
-        if ended.stops_crawl:
-            self.stop(CrawlerError(ended.sentence), reason=ended.reason)
-        else:
-            log.error("%s", ended.sentence)
+        log.error("%s", ended.sentence)
 
     def stop(self, error: OnesheetError, *, reason: str) -> None:
         """End the crawl early, for a reason that the user must know; what is under way is still recorded."""
@@ -309,7 +330,7 @@ class PostersSpider(scrapy.Spider):
     def _close(self, spider: scrapy.Spider, reason: str) -> None:
         """After the pipelines are closed: one row a title, and the summary. A shard's fleet does that for all."""
         if hasattr(self, "state"):
-            self.state["queued"] = self._queued.serialize()
+            self.state["pending"] = self._pending.serialize()
         if not hasattr(self, "started_at") or self.plan.options.shards > 1:
             return
         if reason == "finished" and self.allowance.is_used_up:
@@ -317,7 +338,7 @@ class PostersSpider(scrapy.Spider):
         try:
             self.ledger.flush()
             self.summary = self.plan.crawl.finish(started_at=self.started_at, finish_reason=reason)
-        except StoreError as error:
+        except OnesheetError as error:
             self.stopped = self.stopped or error
             log.error("the ledger could not be finished: %s", error)
             return

@@ -15,6 +15,7 @@ from pyroaring import BitMap64
 from cluster.errors import CrawlerError
 from cluster.store import FolderStore
 from crawler import crawl as crawl_module
+from crawler import title_files
 from crawler.catalogs import open_catalog
 from crawler.crawl import CatalogCard, Crawl, list_crawls, read_summary, read_titles
 from crawler.ledger import Ledger, LedgerRow, read_ledger
@@ -163,8 +164,8 @@ def test_a_catalogue_that_was_only_saved_in_part_is_no_crawl_to_resume(
     tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the middle of saving a second, other catalogue: the first one's card must not speak for both."""
-    monkeypatch.setattr(crawl_module, "_ROWS_A_FILE", 1)
-    monkeypatch.setattr(crawl_module, "_ROWS_A_GROUP", 1)
+    monkeypatch.setattr(title_files, "_ROWS_A_FILE", 1)
+    monkeypatch.setattr(title_files, "_ROWS_A_GROUP", 1)
     _open(tmp_path, store, *ROWS, crawl_id="films")
     put = store.put
 
@@ -186,8 +187,8 @@ def test_a_catalogue_that_was_only_saved_in_part_is_no_crawl_to_resume(
 def test_a_shorter_catalogue_under_the_same_name_leaves_nothing_of_the_longer_one(
     tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crawl_module, "_ROWS_A_FILE", 1)
-    monkeypatch.setattr(crawl_module, "_ROWS_A_GROUP", 1)
+    monkeypatch.setattr(title_files, "_ROWS_A_FILE", 1)
+    monkeypatch.setattr(title_files, "_ROWS_A_GROUP", 1)
     for rows in (ROWS, ROWS[:1]):
         crawl = _open(tmp_path, store, *rows, crawl_id="films")
         summary = _finish(crawl, *(title.imdb_id for title in crawl.titles()))

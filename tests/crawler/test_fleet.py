@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from cluster.jobs import job_client
 from cluster.nodes import LocalCluster, connect, local_cluster
 from cluster.settings import load_settings
 from cluster.store import FolderStore
@@ -74,23 +77,17 @@ def rehearse(tmp_path: Path, ray_head: LocalCluster) -> Iterator[Callable[..., R
         yield make
 
 
-def _rehearsals(folder: Path, cluster: dict[str, str]):
-    import contextlib
+@contextlib.contextmanager
+def _rehearsals(folder: Path, cluster: dict[str, str]) -> Iterator[Callable[..., Rehearsal]]:
+    with contextlib.ExitStack() as stack:
 
-    @contextlib.contextmanager
-    def within() -> Iterator[Callable[..., Rehearsal]]:
-        with contextlib.ExitStack() as stack:
+        def make(titles: int = TITLES, faults: str = "slow=1", slow_s: float = 0.3) -> Rehearsal:
+            catalog, misbehave = folder / "films.csv", Faults.parse(faults, slow_s=slow_s)
+            site = stack.enter_context(running_site(titles=titles, faults=misbehave, write_catalog=catalog))
+            settings = {"ray_address": cluster["ONESHEET_RAY_ADDRESS"], "rehearsal": site.url}
+            return Rehearsal(site, catalog, FolderStore(folder / "store"), settings)
 
-            def make(titles: int = TITLES, slow_s: float = 0.3) -> Rehearsal:
-                catalog = folder / "films.csv"
-                faults = Faults.parse("slow=1", slow_s=slow_s)
-                site = stack.enter_context(running_site(titles=titles, faults=faults, write_catalog=catalog))
-                settings = {"ray_address": cluster["ONESHEET_RAY_ADDRESS"], "rehearsal": site.url}
-                return Rehearsal(site, catalog, FolderStore(folder / "store"), settings)
-
-            yield make
-
-    return within()
+        yield make
 
 
 def _shard_processes() -> dict[str, psutil.Process]:
@@ -151,7 +148,7 @@ def test_a_shard_whose_process_is_killed_is_started_again_and_only_what_was_unre
         _wait_until(process, lambda: _done(rehearsal) and len(_shard_processes()) == 2)
         kept = {row["imdb_id"]: row for row in read_ledger(rehearsal.store, NAME).to_pylist()}
         _shard_processes()["crawl shard 0"].kill()
-        out, remarks = process.communicate(timeout=120)
+        _, remarks = process.communicate(timeout=120)
     assert process.returncode == 0, remarks
     assert "shard 0 is started again" in remarks
     assert "Traceback" not in remarks
@@ -188,6 +185,36 @@ def test_a_signal_ends_all_shards_with_the_ledger_whole_and_the_next_run_complet
     rehearsal.assert_whole(TITLES)
     requests = rehearsal.site.requests()
     assert {count for path, count in requests.items() if path.startswith("/images/")} == {1}
+
+
+def test_a_job_that_is_stopped_leaves_the_ledger_whole(
+    rehearse: Callable[..., Rehearsal], ray_head: LocalCluster, finish: Finish
+) -> None:
+    rehearsal = rehearse()
+    client = job_client(ray_head.dashboard_url)
+    command = shlex.join(str(part) for part in rehearsal.command("--sources", "listed,page"))
+    job = client.submit_job(
+        entrypoint=command, runtime_env={"env_vars": {"ONESHEET_REHEARSAL": rehearsal.settings["rehearsal"]}}
+    )
+    deadline = time.monotonic() + 60
+    while not list(rehearsal.store.list("posters/")):
+        assert time.monotonic() < deadline, client.get_job_logs(job)
+        time.sleep(0.1)
+    client.stop_job(job)
+    while not client.get_job_status(job).is_terminal():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    while _shard_processes():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert client.get_job_status(job) == "STOPPED"
+    assert "Traceback" not in client.get_job_logs(job)
+    (summary,) = list_crawls(rehearsal.store)
+    assert summary["finish_reason"] == "shutdown"
+    assert 0 < summary["stored"] < TITLES
+    run = finish(*rehearsal.command(), **rehearsal.settings)
+    assert run.returncode == 0, run.stderr
+    rehearsal.assert_whole(TITLES)
 
 
 def test_shards_end_when_their_driver_is_killed_and_what_they_recorded_counts(
@@ -248,6 +275,15 @@ def test_a_wrong_key_ends_the_fleet_with_one_sentence_that_does_not_show_it(
     assert WRONG_KEY not in run.stdout + run.stderr
 
 
+def test_a_host_that_only_blocks_ends_the_fleet(rehearse: Callable[..., Rehearsal], finish: Finish) -> None:
+    rehearsal = rehearse(titles=300, faults="blocked=1")
+    run = finish(*rehearsal.command("--sources", "page"), **rehearsal.settings)
+    assert run.returncode == 1
+    assert "the crawl ended early (blocked) with 300 titles open" in str(_summary(run.stdout)["error"])
+    assert "block pages (challenge) in a row" in run.stderr
+    assert sum(count for path, count in rehearsal.site.requests().items() if path.startswith("/title/")) < 200
+
+
 def test_a_node_that_dies_costs_only_the_titles_in_flight(tmp_path: Path, start: Start) -> None:
     with local_cluster(num_cpus=1) as head:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={head.address}", "--num-cpus=1"]
@@ -266,7 +302,7 @@ def test_a_node_that_dies_costs_only_the_titles_in_flight(tmp_path: Path, start:
                 with start(*rehearsal.command(), **rehearsal.settings) as process:
                     _wait_until(process, lambda: _done(rehearsal) and len(_shard_processes()) == 2)
                     os.killpg(node.pid, signal.SIGKILL)
-                    out, remarks = process.communicate(timeout=150)
+                    _, remarks = process.communicate(timeout=150)
                 assert process.returncode == 0, remarks
                 assert "is started again" in remarks
                 rehearsal.assert_whole(TITLES)

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from cluster.errors import CrawlerError
-from cluster.settings import Settings
+from cluster.settings import load_settings
 from crawler.outcomes import Reason, Rejected
 from crawler.sources import Answer, Ended, Found, Images, Listed, Lookup, Omdb, Page, Setup, Source, Tmdb, source_chain
 from crawler.titles import Kind, Title
 
 TITLE = Title(imdb_id="tt0068646", kind=Kind.FILM)
-KEYED = Settings(tmdb_token=SecretStr("t0ken"), omdb_key=SecretStr("k3y"))
+PLAIN = load_settings()
+KEYED = load_settings(tmdb_token="t0ken", omdb_key="k3y")
 WORDS = [{}, [], None, 7, "x", {"poster_path": "/a.jpg"}, {"movie_results": [None]}, {"movie_results": {"a": 1}}]
 
 
@@ -27,7 +27,7 @@ def answer(data: object, status: int = 200) -> Answer:
 
 
 def names(*given: str, **setup: Any) -> list[str]:
-    return [source.name for source in source_chain(Setup(**{"settings": Settings(), **setup}), given or None)]
+    return [source.name for source in source_chain(Setup(**{"settings": PLAIN, **setup}), given or None)]
 
 
 def test_the_default_chain_has_tmdb_only_with_its_token(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_source_that_cannot_be_had_is_one_sentence(named: tuple[str, ...], sen
 @pytest.mark.parametrize("page_url", ["https://x.org/", "https://x.org/{id}/", "https://x.org/{imdb_id", "{0}"])
 def test_a_page_url_without_its_place_is_refused(page_url: str) -> None:
     with pytest.raises(CrawlerError, match=r"needs the place \{imdb_id\}"):
-        Page.of(Setup(Settings(page_url=page_url)))
+        Page.of(Setup(load_settings(page_url=page_url)))
 
 
 def test_listed_and_images_know_the_address_at_once(tmp_path: Path) -> None:
@@ -128,7 +128,8 @@ def test_omdbs_quota_ends_the_source_and_not_the_crawl() -> None:
 
 
 def test_omdb_tells_poster_and_title() -> None:
-    data = {"Title": "Fargo", "Year": "2014\u20132024", "Genre": "Crime, Drama, N/A", "Type": "series", "Response": "True"}
+    years = "2014\u20132024"
+    data = {"Title": "Fargo", "Year": years, "Genre": "Crime, Drama, N/A", "Type": "series", "Response": "True"}
     found = Omdb("k").read(TITLE, answer({**data, "Poster": "https://m.media-amazon.com/images/M/a._V1_SX300.jpg"}))
     assert isinstance(found, Found)
     assert found.page
@@ -142,7 +143,7 @@ def test_omdb_tells_poster_and_title() -> None:
 
 
 def test_a_page_that_is_no_title_is_told_from_a_title_without_a_poster() -> None:
-    page = Page.of(Setup(Settings()))
+    page = Page.of(Setup(PLAIN))
     listing = page.read(TITLE, answer(b"<html><title>Top 250</title></html>"))
     assert isinstance(listing, Rejected)
     assert listing.reason is Reason.NOT_A_TITLE
@@ -175,7 +176,7 @@ _JSON = st.recursive(
 
 @given(data=_JSON | st.sampled_from(WORDS), status=st.sampled_from([200, 204, 400, 401, 403, 404, 422]))
 def test_no_answer_makes_a_source_raise(data: object, status: int) -> None:
-    sources: list[Source] = [Tmdb("t", 600), Omdb("k"), Page.of(Setup(Settings()))]
+    sources: list[Source] = [Tmdb("t", 600), Omdb("k"), Page.of(Setup(PLAIN))]
     for source in sources:
         read = source.read(TITLE, answer(data, status))
         assert isinstance(read, Found | Rejected | Ended)

@@ -54,7 +54,7 @@ def test_the_funnel_adds_up_and_every_dropped_title_has_its_reason(tmp_path: Pat
         "only genres of fewer than 2 posters": 1,
         "poster changed since the crawl": 1,
         "poster missing": 1,
-        "poster not_an_image": 1,
+        "poster html": 1,
     }
     assert card.funnel["titles"] == len(genres) == sum(card.posters.values()) + sum(card.dropped.values())
     dropped = pd.read_parquet(io.BytesIO(store.get(f"datasets/{card.dataset_id}/dropped.parquet")))

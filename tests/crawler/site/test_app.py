@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from crawler.catalogs import read_catalog
+from crawler.catalogs import open_catalog
 from crawler.images import inspect
 from crawler.outcomes import PosterFacts, Reason, Rejected
 from crawler.site.content import SiteContent
@@ -107,7 +107,8 @@ def test_the_catalogue_reads_back_as_the_titles_it_was_made_from(
 ) -> None:
     catalog = tmp_path / "catalog.csv"
     catalog.write_bytes(client.get("/catalog.csv").content)
-    assert list(read_catalog(catalog)) == [replace(title, kind=None) for title in content.titles.values()]
+    with open_catalog(str(catalog)) as found:
+        assert list(found.rows()) == [replace(title, kind=None) for title in content.titles.values()]
 
 
 def test_robots_txt_allows_titles_and_images_but_no_search(client: httpx.Client) -> None:

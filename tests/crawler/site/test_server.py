@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crawler.catalogs import read_catalog
+from crawler.catalogs import open_catalog
 from crawler.site.content import SiteContent, SiteError
 from crawler.site.drawing import draw_poster
 from crawler.site.faults import Faults
@@ -138,7 +138,8 @@ def test_the_written_catalogue_reads_back_before_the_first_request(tmp_path: Pat
     path = tmp_path / "new" / "catalog.csv"
     with running_site(titles=5, write_catalog=path):
         invented = SiteContent.invented(5).titles.values()
-        assert list(read_catalog(path)) == [replace(title, kind=None) for title in invented]
+        with open_catalog(str(path)) as found:
+            assert list(found.rows()) == [replace(title, kind=None) for title in invented]
     assert [entry.name for entry in path.parent.iterdir()] == ["catalog.csv"]
 
 
