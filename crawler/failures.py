@@ -23,6 +23,10 @@ class BadAddressError(IgnoreRequest):
     """An address that is never asked."""
 
 
+class ClosingError(IgnoreRequest):
+    """The crawl ended before the request was sent."""
+
+
 # aiohttp shows the object in every sentence on a host that cannot be reached.
 _SSL_CONTEXT = re.compile(r" ssl:(?:<[^>]*>|default)")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from typing import cast
 
 import imagehash
 import numpy as np
@@ -44,8 +45,8 @@ def inspect(data: bytes, *, max_pixels: int) -> PosterFacts | Rejected:
         opened.draft("L", (_HASH_SIDE_PX, _HASH_SIDE_PX))
         opened.load()
         grey = opened.convert("L")
-        darkest, lightest = grey.getextrema()
-        if lightest - darkest <= _BLANK_SPREAD:  # type: ignore[operator]  one band, two numbers
+        darkest, lightest = cast("tuple[int, int]", grey.getextrema())
+        if lightest - darkest <= _BLANK_SPREAD:
             return Rejected(Reason.PLACEHOLDER, f"{size[0]}x{size[1]} of a single tone")
         # What str() makes of it, in a tenth of the time.
         phash = np.packbits(imagehash.phash(grey).hash).tobytes().hex()

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import random
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from scrapy.utils.httpobj import urlparse_cached
 from twisted.internet.defer import Deferred
 
 from crawler.block_pages import block_of
+from crawler.closing import is_closing
 from crawler.failures import BadAddressError, BlockedError
 from crawler.throttle import PoliteThrottle
 
@@ -85,8 +87,8 @@ class PatientRetryMiddleware(RetryMiddleware):
         if wait_s is None:
             wait_s = random.uniform(0.5, 1) * 2 ** request.meta.get("retry_times", 0)  # noqa: S311
         ends_at = time.monotonic() + wait_s
-        # In short steps: Ctrl-C does not wait for the host.
-        while self.crawler.crawling and (left_s := ends_at - time.monotonic()) > 0:
+        # In short steps: a crawl that ends does not wait for the host.
+        while not is_closing(self.crawler) and (left_s := ends_at - time.monotonic()) > 0:
             await asyncio.sleep(min(left_s, 0.5))
         return retry
 
@@ -147,12 +149,24 @@ class LinkLocalMiddleware:
     """Never ask a link-local address, where clouds keep their machines' credentials, whoever lists it."""
 
     def process_request(self, request: Request) -> None:
-        try:
-            address = ipaddress.ip_address(urlparse_cached(request).hostname or "")
-        except ValueError:
+        address = _address(urlparse_cached(request).hostname or "")
+        if address is None:
             return
         if address.is_link_local or address.is_unspecified or address.is_multicast:
             raise BadAddressError(f"{request.url} is an address that no poster comes from")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is, in any spelling that resolvers take: 2852039166 and 0xa9.0xfe.43518 are one too."""
+    host = host.rstrip(".")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except (OSError, UnicodeError, ValueError):
+            return None
+    return (address.version == 6 and address.ipv4_mapped) or address
 
 
 class LowerCaseHeaders(Mapping[str, str]):

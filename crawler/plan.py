@@ -59,6 +59,8 @@ class Plan:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url[:200]!r} is no http or https URL")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError(f"an address of {parts.hostname} with a user name in it, which is sent to nobody")
         site = self.settings.rehearsal
         if site is None:
             return url

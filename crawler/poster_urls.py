@@ -20,7 +20,10 @@ def at_height(url: str, height_px: int) -> str | None:
 
     `SY` scales down only: a smaller original comes as it is.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     sized = _SIZED.match(parts.path)
     if not sized or not ("." + (parts.hostname or "")).endswith(_AMAZON_HOSTS):
         return None

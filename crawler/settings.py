@@ -85,6 +85,7 @@ EXTENSIONS = {
     "scrapy.extensions.throttle.AutoThrottle": None,
     "crawler.throttle.PoliteThrottle": 100,
     "crawler.budget.BudgetExtension": 100,
+    "crawler.closing.PromptCloseExtension": 100,
     "scrapy.extensions.logstats.LogStats": None,
     "crawler.progress.ProgressExtension": 100,
     "crawler.heartbeat.HeartbeatExtension": 100,

@@ -23,7 +23,7 @@ from cluster.errors import CrawlerError, OnesheetError, StoreError
 from cluster.settings import load_settings
 from crawler import images
 from crawler.budget import Allowance
-from crawler.failures import forbids_ai, rejection_of_error, rejection_of_status
+from crawler.failures import ClosingError, forbids_ai, rejection_of_error, rejection_of_status
 from crawler.handlers import CREDENTIAL
 from crawler.items import Attempt
 from crawler.ledger import SCHEMA, Ledger, iter_ledger
@@ -269,6 +269,10 @@ class PostersSpider(scrapy.Spider):
     def parse_failure(self, failure: Failure) -> Iterator[Request | Attempt]:
         """What never became a response: robots.txt, a block page, a timeout, a refused connection."""
         request: Request = failure.request  # type: ignore[attr-defined]
+        if isinstance(failure.value, ClosingError):
+            # Not asked, so nothing is known: the title stays open.
+            self._pending.discard(number_of(request.meta["trail"].title.imdb_id))
+            return
         rejected = rejection_of_error(failure.value or RuntimeError("no reason given"))
         # robots.txt refuses a request before it is sent.
         sent = request.meta.get("retry_times", 0) + (rejected.reason is not Reason.ROBOTS)

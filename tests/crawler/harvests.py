@@ -1,4 +1,4 @@
-"""What a crawl left in a store, and the promise that all crawls keep: the sum is the catalogue, also after a failure."""
+"""What a crawl left in a store, and the promise that all crawls keep: the sum is the catalogue."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ def test_a_host_that_only_blocks_ends_the_fleet(rehearse: Callable[..., Rehearsa
     rehearsal = rehearse(titles=300, faults="blocked=1")
     run = finish(*rehearsal.command("--sources", "page"), **rehearsal.settings)
     assert run.returncode == 1
-    assert "the crawl ended early (blocked) with 300 titles open" in str(_summary(run.stdout)["error"])
+    assert str(_summary(run.stdout)["error"]).startswith("the crawl ended early (blocked) with ")
     assert "block pages (challenge) in a row" in run.stderr
     assert sum(count for path, count in rehearsal.site.requests().items() if path.startswith("/title/")) < 200
 

@@ -132,7 +132,17 @@ def test_an_interrupted_crawl_does_not_wait_for_the_host() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://169.254.169.254/latest/meta-data/", "http://[fe80::1]/", "http://0.0.0.0/", "http://224.0.0.1/"]
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://169.254.169.254./",
+        "http://2852039166/",
+        "http://0xa9.0xfe.43518/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[fe80::1]/",
+        "http://0.0.0.0/",
+        "http://224.0.0.1/",
+    ],
 )
 def test_no_poster_is_asked_from_where_clouds_keep_their_secrets(url: str) -> None:
     with pytest.raises(BadAddressError):
