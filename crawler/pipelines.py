@@ -17,7 +17,6 @@ from scrapy.exceptions import DropItem
 
 from cluster.errors import KeyNotFoundError, StoreError, StoreUnavailableError
 from cluster.store import Store
-from crawler import images
 from crawler.items import Attempt
 from crawler.ledger import LedgerRow
 from crawler.outcomes import PosterFacts, Rejected
@@ -47,6 +46,10 @@ class StorePipeline:
     def from_crawler(cls, crawler: Crawler) -> Self:
         return cls(crawler)
 
+    async def close_spider(self) -> None:
+        if hasattr(self._crawler.spider, "decoders"):
+            await _spider(self._crawler).decoders.close()
+
     async def process_item(self, item: Attempt) -> Attempt:
         store, imdb_id = _spider(self._crawler).plan.crawl.store, item.trail.title.imdb_id
         key = poster_key(imdb_id)
@@ -57,9 +60,7 @@ class StorePipeline:
             found = await self._patience.run(lambda: _held(store, key))
             if found is not None:
                 item.source, item.body = "store", found
-                item.outcome = await asyncio.to_thread(
-                    images.inspect, found, max_pixels=_spider(self._crawler).plan.settings.max_poster_pixels
-                )
+                item.outcome = await _spider(self._crawler).decoders.inspect(found)
         return item
 
 

@@ -5,6 +5,8 @@ A user changes any of them the Scrapy way: `scrapy crawl posters -s DOWNLOAD_DEL
 
 from __future__ import annotations
 
+import os
+
 BOT_NAME = "onesheet"
 SPIDER_MODULES = ["crawler.spiders"]
 NEWSPIDER_MODULE = "crawler.spiders"
@@ -45,6 +47,8 @@ RETRY_TIMES = 2
 RETRY_GIVE_UP_LOG_LEVEL = "INFO"
 RETRY_AFTER_MAX_S = 120
 BLOCK_LIMIT = 20
+# Processes that decode pictures beside the crawl; 0 decodes in it. A shard of a fleet has one core and so none.
+DECODERS = min(2, max(0, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 1
 # How long writes wait for a store that does not answer, and how many may wait at the same time.
 STORE_PATIENCE_S = 120
 STORE_THREADS = 16

@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 
 from cluster.errors import CrawlerError, OnesheetError, StoreError
 from cluster.settings import load_settings
-from crawler import images
 from crawler.budget import Allowance
+from crawler.decoder import Decoders
 from crawler.failures import ClosingError, forbids_ai, rejection_of_error, rejection_of_status
 from crawler.handlers import CREDENTIAL
 from crawler.items import Attempt
@@ -43,8 +43,6 @@ log = logging.getLogger(__name__)
 _ROBOT = "onesheet"
 # Titles that ended without a request (no source has an address) on their way to the ledger at the same time.
 _MOST_ITEMS = 200
-# A poster of this size is decoded in a millisecond or two; to hand it to a thread and back costs as much again.
-_INLINE_BYTES = 200_000
 
 
 class PostersSpider(scrapy.Spider):
@@ -65,6 +63,7 @@ class PostersSpider(scrapy.Spider):
         if plan is None:
             return
         self.plan = plan
+        self.decoders = Decoders(0, max_pixels=plan.settings.max_poster_pixels)
         self.chain = Chain(plan.sources, height_px=plan.options.height)
         self.ledger = Ledger(plan.crawl.store, plan.crawl.crawl_id)
         self.allowance = Allowance(plan.options.max_titles)
@@ -100,6 +99,7 @@ class PostersSpider(scrapy.Spider):
                 slots = plan.host_limits() | crawler.settings.getdict("DOWNLOAD_SLOTS")
                 crawler.settings.set("DOWNLOAD_SLOTS", slots, priority="cmdline")
             hide(secret for source in plan.sources if source.credential for secret in source.credential.secrets)
+            spider.decoders = Decoders(crawler.settings.getint("DECODERS"), max_pixels=plan.settings.max_poster_pixels)
             crawler.signals.connect(spider._close, signals.spider_closed)
         return spider
 
@@ -257,11 +257,7 @@ class PostersSpider(scrapy.Spider):
         if outcome is None and (ban := forbids_ai(LowerCaseHeaders(response.headers), _ROBOT)):
             outcome = Rejected(Reason.NO_AI, ban)
         if outcome is None:
-            limit = self.plan.settings.max_poster_pixels
-            if len(response.body) <= _INLINE_BYTES:
-                outcome = images.inspect(response.body, max_pixels=limit)
-            else:
-                outcome = await asyncio.to_thread(images.inspect, response.body, max_pixels=limit)
+            outcome = await self.decoders.inspect(response.body)
         if isinstance(outcome, Rejected):
             return [self._after_no(response, outcome)]
         return [self._attempt(response, body=response.body, outcome=outcome)]

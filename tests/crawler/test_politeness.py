@@ -139,7 +139,7 @@ def test_addresses_that_are_traps_or_nonsense_end_with_a_reason_and_nothing_is_r
         "http://[::1/poster.jpg": "bad_url",
         "http://127.0.0.1:99999/poster.jpg": "bad_url",
         "http://bücher.invalid/poster.jpg": "unreachable",
-        "http://" + "a" * 300 + ".invalid/poster.jpg": "unreachable",
+        "http://" + "a" * 300 + ".invalid/poster.jpg": "bad_url",
         f"{site}/{'x' * 3000}": "not_found",
         f"{site}/%00.jpg": "not_found",
     }
