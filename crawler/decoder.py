@@ -22,6 +22,7 @@ from crawler import images
 from crawler.outcomes import PosterFacts, Reason, Rejected
 
 _LENGTH = struct.Struct("!I")
+_COMMAND = ("-m", "crawler.decoder")
 # A picture of max_pixels in full colour, its scaled copies, and the interpreter with its libraries.
 _BYTES_A_PIXEL = 16
 _BASE_BYTES = 2 * 2**30
@@ -91,9 +92,9 @@ class _Decoder:
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "crawler.decoder", str(theirs.fileno()), str(self._max_pixels)]
+            command = [sys.executable, *_COMMAND, str(theirs.fileno()), str(self._max_pixels)]
             search = os.pathsep.join(filter(None, [*sys.path]))
-            self._process = subprocess.Popen(  # noqa: S603, ASYNC220
+            self._process = subprocess.Popen(  # noqa: S603
                 command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -151,7 +152,9 @@ def _from_json(said: bytes) -> PosterFacts | Rejected:
     return PosterFacts(**known)
 
 
-def _main(descriptor: int, max_pixels: int) -> None:
+def main() -> None:
+    """Decode what comes over the socket that the last two arguments name: its descriptor, the limit of pixels."""
+    descriptor, max_pixels = (int(argument) for argument in sys.argv[-2:])
     limit = _BASE_BYTES + max_pixels * _BYTES_A_PIXEL
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with socket.socket(fileno=descriptor) as pictures:
@@ -162,4 +165,4 @@ def _main(descriptor: int, max_pixels: int) -> None:
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), int(sys.argv[2]))
+    main()

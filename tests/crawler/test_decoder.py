@@ -1,0 +1,77 @@
+"""The decoders: real processes, also dying ones."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import random
+import signal
+
+import psutil
+import pytest
+from PIL import Image
+
+from crawler import images
+from crawler.decoder import Decoders
+from crawler.outcomes import PosterFacts, Reason, Rejected
+
+LIMIT = 1_000_000
+
+
+def _picture(seed: int, kind: str = "JPEG") -> bytes:
+    out = io.BytesIO()
+    noise = Image.frombytes("RGB", (20, 30), random.Random(seed).randbytes(1800)).resize((120, 180))
+    noise.save(out, kind)
+    return out.getvalue()
+
+
+def _run(processes: int, pictures: list[bytes], *, kill_after: int | None = None) -> list[PosterFacts | Rejected]:
+    async def all_of_them() -> list[PosterFacts | Rejected]:
+        decoders = Decoders(processes, max_pixels=LIMIT)
+        waiting = [asyncio.ensure_future(decoders.inspect(data)) for data in pictures]
+        if kill_after is not None:
+            await waiting[kill_after]
+            for child in _children():
+                child.send_signal(signal.SIGKILL)
+        try:
+            return list(await asyncio.gather(*waiting))
+        finally:
+            await decoders.close()
+
+    found = asyncio.run(asyncio.wait_for(all_of_them(), 60))
+    assert _children() == []
+    return found
+
+
+def _children() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(os.getpid()).children()
+        if child.status() != psutil.STATUS_ZOMBIE and "crawler.decoder" in child.cmdline()
+    ]
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2])
+def test_other_processes_say_what_this_one_would(processes: int) -> None:
+    pictures = [_picture(seed, kind) for seed in range(12) for kind in ("JPEG", "PNG")]
+    pictures += [b"", b"<html>", _picture(1)[:500], os.urandom(300_000)]
+    assert _run(processes, pictures) == [images.inspect(data, max_pixels=LIMIT) for data in pictures]
+
+
+def test_a_decoder_that_is_killed_is_started_again_and_no_picture_is_lost() -> None:
+    pictures = [_picture(seed) for seed in range(300)]
+    found = _run(1, pictures, kill_after=3)
+    assert found == [images.inspect(data, max_pixels=LIMIT) for data in pictures]
+
+
+def test_a_picture_that_kills_every_decoder_is_corrupt_and_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stands for a crash in a C library: the process ends itself over exactly these bytes.
+    deadly = b"\xff\xd8\xff" + b"deadly"
+    die = "os._exit(9) if b'deadly' in data else inspect(data, **limit)"
+    hook = f"import os, crawler.images as i; inspect = i.inspect; i.inspect = lambda data, **limit: {die}"
+    monkeypatch.setattr("crawler.decoder._COMMAND", ("-c", f"{hook}; import crawler.decoder as d; d.main()"))
+    pictures = [_picture(seed) for seed in range(6)]
+    found = _run(1, [*pictures[:3], deadly, *pictures[3:]])
+    assert found[3] == Rejected(Reason.CORRUPT, "the decoder died over it")
+    assert all(isinstance(each, PosterFacts) for number, each in enumerate(found) if number != 3)
