@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench lock clean
+.PHONY: help setup demo test faults check fmt bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,8 +28,11 @@ demo: setup ## the main job, from catalogue to endpoint (CATALOG= POSTERS= WEIGH
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PORT),--port $(PORT)) $(if $(WORKERS),--workers $(WORKERS))
 
-test: setup ## all tests
-	$(BIN)/python -m pytest
+test: setup ## all tests but the slow faults
+	$(BIN)/python -m pytest -m "not fault"
+
+faults: setup ## the other tests: fleets, kills and outages, a few minutes more
+	$(BIN)/python -m pytest -m fault
 
 check: setup ## format, lint, types, floors
 	$(BIN)/ruff format --check .
@@ -43,6 +46,9 @@ fmt: setup ## format and mend what a tool can mend
 
 bench: setup ## what the README says of speed, measured here
 	$(BIN)/python -m benchmarks.main_job
+	$(BIN)/python -m benchmarks.crawl
+	$(BIN)/python -m benchmarks.crawl_memory
+	$(BIN)/python -m benchmarks.crawl_s3
 
 lock: setup ## choose new versions for requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

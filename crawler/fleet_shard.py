@@ -50,7 +50,9 @@ def run_shard(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         plan = make_plan(read_options(**options, shard=shard))
-        spider = run_crawl(plan, progress="none", FLEET=fleet, FLEET_ATTEMPT=attempt, **scrapy_settings)
+        # A shard has one core: a decoder beside it would take another's.
+        told = {"DECODERS": 0, "FLEET": fleet, "FLEET_ATTEMPT": attempt, **scrapy_settings}
+        spider = run_crawl(plan, progress="none", **told)
     except OnesheetError as error:
         return ShardEnd("failed", error)
     stats = spider.crawler.stats

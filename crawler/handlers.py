@@ -22,6 +22,8 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
     """
 
     experimental: ClassVar[bool] = False
+    # Made at the first request: aiohttp wants a running event loop, and `scrapy shell` starts its own late.
+    lazy = True
 
     async def download_request(self, request: Request) -> Response:
         name = request.meta.get(CREDENTIAL)

@@ -39,6 +39,11 @@ class EveryRequestRobotsTxtMiddleware(RobotsTxtMiddleware):
     Scrapy 2.19 lets them await one Deferred: the first gets the parsed file, the others None, which allows all.
     """
 
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        # Of a million titles some are listed with hosts that are gone: a line each, instead of a traceback.
+        logging.getLogger(RobotsTxtMiddleware.__module__).addFilter(_without_traceback)
+
     async def robot_parser(self, request: Request) -> RobotParser | None:
         await super().robot_parser(request)
         parser = self._parsers[urlparse_cached(request).netloc]
@@ -186,6 +191,11 @@ class LowerCaseHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._headers)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def retry_after_s(value: bytes | None, now: datetime | None = None) -> float | None:

@@ -77,7 +77,7 @@ def make_plan(options: CrawlOptions) -> Plan:
     settings = load_settings(store=options.store)
     sources = source_chain(Setup(settings, options.height, options.images), options.sources)
     store = open_store(settings.store)
-    if options.catalog is None:
+    if not options.catalog:
         store.check()
         crawl = Crawl.resume(store, options.crawl_id or "")
         _require_contact(settings, sources, crawl)

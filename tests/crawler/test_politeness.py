@@ -71,7 +71,7 @@ class _Trap(BaseHTTPRequestHandler):
     asked: ClassVar[list[str]]
 
     def do_GET(self) -> None:
-        type(self).asked.append(self.path)
+        self.asked.append(self.path)
         places = {
             "/metadata": "http://169.254.169.254/latest/meta-data/",
             "/decimal": "http://2852039166/latest/meta-data/",
@@ -101,10 +101,10 @@ class _Trap(BaseHTTPRequestHandler):
 @pytest.fixture
 def trap() -> Iterator[tuple[str, list[str]]]:
     """The URL of a small server, and the paths that it was asked for."""
-    handler = type("Trap", (_Trap,), {"asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    _Trap.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Trap)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", handler.asked
+    yield f"http://127.0.0.1:{server.server_address[1]}", _Trap.asked
     server.shutdown()
     server.server_close()
 

@@ -43,7 +43,7 @@ def test_a_crawl_that_is_killed_again_and_again_loses_no_title_and_fetches_no_re
     kept: dict[str, dict[str, Any]] = {}
     # A hundred titles in about six seconds; the first rows are in the store after three.
     with running_site(titles=100, faults=Faults.parse("slow=1", slow_s=0.7), write_catalog=catalog) as site:
-        for kill in range(3):
+        for kill in range(2):
             with ending(crawl(start, catalog, tmp_path / "store", *_NAMED, rehearsal=site.url)) as process:
                 before = len(harvest.posters)
                 wait_until(process, lambda: len(harvest.posters) > before)  # noqa: B023
@@ -117,7 +117,7 @@ def test_a_pause_with_a_job_folder_goes_on_without_asking_for_anything_twice(
     harvest = Harvest(tmp_path / "store", NAME)
     options = (*_NAMED, "-s", f"JOBDIR={tmp_path / 'job'}", "-s", "SCHEDULER_DEBUG=1")
     with running_site(titles=40, faults=Faults.parse("slow=1", slow_s=1)) as site:
-        # Three pauses, each while title pages are asked for: their posters wait in the queue on disk.
+        # Two pauses, each while title pages are asked for: their posters wait in the queue on disk.
         for _ in range(2):
             with ending(crawl(start, catalog, tmp_path / "store", *options, rehearsal=site.url)) as process:
                 before = sum(site.requests().values())
@@ -219,23 +219,6 @@ def test_a_repeated_crawl_asks_for_nothing_and_a_refresh_only_for_what_changed(t
     assert set(_images(again)) >= set(_images(asked))
 
 
-@pytest.mark.slow
-def test_a_refresh_that_is_killed_can_be_repeated(tmp_path: Path, start: Start, finish: Finish) -> None:
-    catalog, harvest = tmp_path / "films.csv", Harvest(tmp_path / "store", NAME)
-    with running_site(titles=40, write_catalog=catalog) as site:
-        assert crawl(finish, catalog, tmp_path / "store", *_NAMED, rehearsal=site.url).returncode == 0
-    before = harvest.stored
-    options = (*_NAMED, "-a", "refresh=0")
-    with running_site(titles=40, faults=Faults.parse("slow=1", slow_s=0.6), revision=1) as site:
-        with ending(crawl(start, catalog, tmp_path / "store", *options, rehearsal=site.url)) as process:
-            wait_until(process, lambda: sum(_images(site.requests()).values()) > 20)
-            process.kill()
-        run = crawl(finish, catalog, tmp_path / "store", *options, rehearsal=site.url)
-    assert run.returncode == 0, run.stderr
-    harvest.assert_whole(40)
-    assert sum(harvest.stored[key]["sha256"] != row["sha256"] for key, row in before.items()) == 4
-
-
 def test_another_catalogue_with_the_same_titles_pays_for_no_poster_again(tmp_path: Path, finish: Finish) -> None:
     ids = list(SiteContent.invented(40).titles)
     first, second = write_ids(tmp_path / "first.txt", ids[:25]), write_ids(tmp_path / "second.txt", ids[15:])
@@ -255,9 +238,9 @@ def test_another_catalogue_with_the_same_titles_pays_for_no_poster_again(tmp_pat
 def test_a_budget_ends_the_crawl_well_and_the_next_run_goes_on(tmp_path: Path, finish: Finish) -> None:
     catalog, harvest = tmp_path / "films.csv", Harvest(tmp_path / "store")
     command = ("onesheet", "crawl", catalog, "--store", tmp_path / "store", "--json")
-    with running_site(titles=60, faults=Faults.parse("slow=1", slow_s=0.7), write_catalog=catalog) as site:
+    with running_site(titles=100, faults=Faults.parse("slow=1", slow_s=0.7), write_catalog=catalog) as site:
         summaries = []
-        for option in (("--max-titles", 11), ("--max-bytes", "200kB"), ("--max-minutes", 0.02)):
+        for option in (("--max-titles", 11), ("--max-minutes", 0.02), ("--max-bytes", "200kB")):
             run = finish(*command, *option, rehearsal=site.url)
             assert run.returncode == 0, run.stderr
             assert "the budget is used up" in run.stderr or "the budget of titles is used up" in run.stderr
@@ -265,12 +248,12 @@ def test_a_budget_ends_the_crawl_well_and_the_next_run_goes_on(tmp_path: Path, f
             assert harvest.posters == set(harvest.stored)
         run = finish(*command, rehearsal=site.url)
         requests = site.requests()
-    titles, more, late = summaries
-    assert {(each["finish_reason"], each["finished"], each["titles"]) for each in summaries} == {("budget", False, 60)}
+    titles, late, more = summaries
+    assert {(each["finish_reason"], each["finished"], each["titles"]) for each in summaries} == {("budget", False, 100)}
     assert titles["stored"] + titles["rejected"] == 11
-    # What was under way when the bytes were spent comes on top: 16 posters at most.
-    assert 200_000 <= more["bytes"] - titles["bytes"] < 1_000_000
-    assert late["open"] > 0
+    assert late["seconds"] < 15
+    # What was under way when the bytes were spent comes on top: 32 posters at most.
+    assert 200_000 <= more["bytes"] - late["bytes"] < 1_500_000
     assert run.returncode == 0, run.stderr
-    harvest.assert_whole(60)
+    harvest.assert_whole(100)
     assert set(_images(requests).values()) == {1}

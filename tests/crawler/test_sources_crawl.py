@@ -187,7 +187,7 @@ def test_no_key_is_seen_anywhere(tmp_path: Path, start: Start, finish: Finish) -
     # Mostly episodes, which TMDB does not find by their id, so that OMDb is asked too.
     episodes = [title.imdb_id for title in SiteContent.invented(400).titles.values() if title.kind is Kind.EPISODE]
     catalog, store = write_ids(tmp_path / "ids.txt", [LISTED, GONE_THERE, *episodes[:14]]), tmp_path / "store"
-    said = []
+    said: list[str] = []
     options = ("-a", "sources=tmdb,omdb,page", "-L", "DEBUG", "-s", f"JOBDIR={tmp_path / 'job'}")
     files = ("-o", tmp_path / "items.jsonl", "--logfile", tmp_path / "log.txt")
     keys = {"tmdb_token": TOKEN, "omdb_key": KEY}
