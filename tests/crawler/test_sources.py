@@ -19,7 +19,16 @@ from crawler.titles import Kind, Title
 TITLE = Title(imdb_id="tt0068646", kind=Kind.FILM)
 PLAIN = load_settings()
 KEYED = load_settings(tmdb_token="t0ken", omdb_key="k3y")
-WORDS: list[object] = [{}, [], None, 7, "x", {"poster_path": "/a.jpg"}, {"movie_results": [None]}, {"movie_results": {"a": 1}}]
+WORDS: list[object] = [
+    {},
+    [],
+    None,
+    7,
+    "x",
+    {"poster_path": "/a.jpg"},
+    {"movie_results": [None]},
+    {"movie_results": {"a": 1}},
+]
 
 
 def answer(data: object, status: int = 200) -> Answer:
