@@ -30,7 +30,7 @@ from crawler.plan import make_plan
 from crawler.site.faults import Faults
 from crawler.site.server import Site, running_site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(200)]
 
 Start = Callable[..., subprocess.Popen[str]]
 Finish = Callable[..., subprocess.CompletedProcess[str]]

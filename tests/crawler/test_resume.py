@@ -110,6 +110,7 @@ def test_ctrl_c_ends_a_crawl_with_a_summary_and_its_name_alone_completes_it(
     assert set(_images(requests).values()) == {1}
 
 
+@pytest.mark.fault
 def test_a_pause_with_a_job_folder_goes_on_without_asking_for_anything_twice(
     tmp_path: Path, start: Start, finish: Finish
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_pause_with_a_job_folder_goes_on_without_asking_for_anything_twice(
     assert {count for path, count in requests.items() if path != "/robots.txt"} == {1}
 
 
+@pytest.mark.fault
 def test_a_kill_after_a_pause_with_a_job_folder_leaves_no_title_open(
     tmp_path: Path, start: Start, finish: Finish
 ) -> None:
@@ -174,12 +176,14 @@ def _two_at_once(start: Start, catalog: Path, store: str, url: str) -> None:
     assert Harvest(store).summary["stored"] == 38
 
 
+@pytest.mark.fault
 def test_two_crawls_of_a_catalogue_at_once_leave_each_title_one_row(tmp_path: Path, start: Start) -> None:
     with running_site(titles=40, faults=Faults.parse("slow=0.5,not_found=0.03", slow_s=0.5)) as site:
         catalog = write_ids(tmp_path / "ids.txt", SiteContent.invented(40).titles)
         _two_at_once(start, catalog, str(tmp_path / "store"), site.url)
 
 
+@pytest.mark.fault
 def test_two_crawls_at_once_into_object_storage_leave_each_title_one_row(
     tmp_path: Path, start: Start, swift_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

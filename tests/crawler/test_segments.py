@@ -71,7 +71,7 @@ def _noted(folder: Path) -> set[int]:
     return {int(line) for line in lines if line.endswith("\n")}
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_processes_that_append_merge_read_and_die_lose_nothing_that_was_flushed(tmp_path: Path) -> None:
     store, chance = FolderStore(tmp_path / "store"), random.Random(7)
     end, starts, kills, reads = 4_000, 3, 0, 0

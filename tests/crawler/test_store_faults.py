@@ -30,6 +30,8 @@ from tests.crawler.outages import Gate, gate
 from tests.fixtures_s3 import fresh_bucket
 from tests.s3_servers import S3Server
 
+pytestmark = pytest.mark.fault
+
 TITLES = 40
 NAME = "films"
 
