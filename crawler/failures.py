@@ -19,11 +19,19 @@ class BlockedError(IgnoreRequest):
         self.status = status
 
 
-class BadAddressError(IgnoreRequest):
+class UnsentError(IgnoreRequest):
+    """A request that was held back."""
+
+
+class BadAddressError(UnsentError):
     """An address that is never asked."""
 
 
-class ClosingError(IgnoreRequest):
+class RobotsAwayError(UnsentError):
+    """The host's robots.txt cannot be had, so nobody knows what it allows (RFC 9309, 2.3.1.4)."""
+
+
+class ClosingError(UnsentError):
     """The crawl ended before the request was sent."""
 
 
@@ -34,6 +42,7 @@ _SSL_CONTEXT = re.compile(r" ssl:(?:<[^>]*>|default)")
 _REASONS: tuple[tuple[type[BaseException], Reason], ...] = (
     (BlockedError, Reason.BLOCKED),
     (BadAddressError, Reason.BAD_URL),
+    (RobotsAwayError, Reason.SERVER_ERROR),
     (FileNotFoundError, Reason.NOT_FOUND),
     (IgnoreRequest, Reason.REFUSED),
     (download.DownloadTimeoutError, Reason.TIMEOUT),

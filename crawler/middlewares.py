@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred
 
 from crawler.block_pages import block_of
 from crawler.closing import is_closing
-from crawler.failures import BadAddressError, BlockedError
+from crawler.failures import BadAddressError, BlockedError, RobotsAwayError
 from crawler.throttle import PoliteThrottle
 
 log = logging.getLogger(__name__)
@@ -43,11 +43,22 @@ class EveryRequestRobotsTxtMiddleware(RobotsTxtMiddleware):
         super().__init__(crawler)
         # Of a million titles some are listed with hosts that are gone: a line each, instead of a traceback.
         logging.getLogger(RobotsTxtMiddleware.__module__).addFilter(_without_traceback)
+        self._away: dict[str, int] = {}
 
     async def robot_parser(self, request: Request) -> RobotParser | None:
         await super().robot_parser(request)
-        parser = self._parsers[urlparse_cached(request).netloc]
+        netloc = urlparse_cached(request).netloc
+        if netloc in self._away:
+            raise RobotsAwayError(f"{netloc}/robots.txt answers HTTP {self._away[netloc]}: nothing is asked without it")
+        parser = self._parsers[netloc]
         return None if isinstance(parser, Deferred) else parser
+
+    async def _parse_robots(self, response: Response, netloc: str, request: Request) -> None:
+        """RFC 9309, 2.3.1: a file that is not there allows all, a server that fails allows nothing for now."""
+        if response.status >= 500:
+            self._away[netloc] = response.status
+        is_file = response.status == 200
+        await super()._parse_robots(response if is_file else response.replace(body=b""), netloc, request)
 
 
 class PatientRetryMiddleware(RetryMiddleware):

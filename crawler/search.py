@@ -26,12 +26,13 @@ class Trail:
     """How far the search for a title's poster has come. Immutable, and small: a queue on disk may keep it (JOBDIR).
 
     position: of the source in the chain that is asked now. urls: the addresses of its poster that are still to try,
-    the next one first. row: the ledger row of a stored poster that is asked for anew.
+    the next one first. tried: addresses that gave none. row: the ledger row of a stored poster that is asked for anew.
     """
 
     title: Title
     position: int = 0
     urls: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
     page: TitlePage | None = None
     noes: tuple[No, ...] = ()
     row: dict[str, Any] | None = field(default=None, hash=False)
@@ -85,18 +86,21 @@ class Chain:
         for url in place.urls:
             if not is_no_poster(url):
                 urls += [at_height(url, self._height_px) or url, url] if self._height_px else [url]
-        trail = replace(trail, urls=tuple(dict.fromkeys(urls)), page=place.page or trail.page)
         if not urls:
             return self._refused(trail, Rejected(Reason.PLACEHOLDER, "the drawing that stands for no poster"))
+        untried = tuple(url for url in dict.fromkeys(urls) if url not in trail.tried)
+        trail = replace(trail, urls=untried, page=place.page or trail.page)
+        if not untried:
+            reason = trail.noes[-1].rejected.reason if trail.noes else Reason.NO_POSTER
+            return self._refused(trail, Rejected(reason, "the same poster as before"))
         return trail
 
     def refused(self, trail: Trail, rejected: Rejected) -> Trail | End:
         """After a no to the last request: the trail to go on with, or the end where the no is a passing one."""
         if rejected.reason.is_passing:
             return End(trail, self.source_of(trail), rejected)
-        if len(trail.urls) > 1:
-            return replace(trail, urls=trail.urls[1:])
-        return self._refused(trail, rejected)
+        trail = replace(trail, urls=trail.urls[1:], tried=trail.tried + trail.urls[:1])
+        return trail if trail.urls else self._refused(trail, rejected)
 
     def end(self, name: str, ended: Ended) -> None:
         """Ask this source no more in this run. A title that only it could serve stays open for the next."""

@@ -23,7 +23,7 @@ from cluster.errors import CrawlerError, OnesheetError, StoreError
 from cluster.settings import load_settings
 from crawler.budget import Allowance
 from crawler.decoder import Decoders
-from crawler.failures import ClosingError, forbids_ai, rejection_of_error, rejection_of_status
+from crawler.failures import ClosingError, UnsentError, forbids_ai, rejection_of_error, rejection_of_status
 from crawler.handlers import CREDENTIAL
 from crawler.items import Attempt
 from crawler.ledger import SCHEMA, Ledger, iter_ledger
@@ -238,7 +238,7 @@ class PostersSpider(scrapy.Spider):
         else:
             found = source.read(trail.title, Answer(response.status, headers, response.body))
             if isinstance(found, Found):
-                yield self._next(self.chain.found(trail, found))
+                yield self._step(self.chain.found(trail, found), **self._told_by(response))
             elif isinstance(found, Ended) and found.stops_crawl:
                 self.stop(CrawlerError(found.sentence), reason=found.reason)
                 yield self._after_no(response, Rejected(found.reason, found.sentence))
@@ -270,8 +270,8 @@ class PostersSpider(scrapy.Spider):
             self._pending.discard(number_of(request.meta["trail"].title.imdb_id))
             return
         rejected = rejection_of_error(failure.value or RuntimeError("no reason given"))
-        # robots.txt refuses a request before it is sent.
-        sent = request.meta.get("retry_times", 0) + (rejected.reason is not Reason.ROBOTS)
+        was_held = isinstance(failure.value, UnsentError) or rejected.reason is Reason.ROBOTS
+        sent = request.meta.get("retry_times", 0) + (not was_held)
         status = getattr(failure.value, "status", None)
         yield self._go_on(request.meta["trail"], rejected, url=request.url, attempts=sent, http_status=status)
 

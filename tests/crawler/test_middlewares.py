@@ -13,13 +13,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scrapy import Spider
 from scrapy.crawler import Crawler
-from scrapy.exceptions import NotConfigured
+from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.http import HtmlResponse, Request, Response
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
-from crawler.failures import BadAddressError, BlockedError
-from crawler.middlewares import BlockPageMiddleware, LinkLocalMiddleware, PatientRetryMiddleware, retry_after_s
+from crawler.failures import BadAddressError, BlockedError, rejection_of_error
+from crawler.middlewares import (
+    BlockPageMiddleware,
+    EveryRequestRobotsTxtMiddleware,
+    LinkLocalMiddleware,
+    PatientRetryMiddleware,
+    retry_after_s,
+)
+from crawler.outcomes import Reason
 
 NOW = datetime(2026, 10, 21, 7, 0, 0, tzinfo=UTC)
 
@@ -154,3 +161,33 @@ def test_no_poster_is_asked_from_where_clouds_keep_their_secrets(url: str) -> No
 )
 def test_other_hosts_are_the_users_choice(url: str) -> None:
     LinkLocalMiddleware().process_request(Request(url))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b"User-agent: *\nAllow: /", None),
+        (200, b"User-agent: *\nDisallow: /", Reason.ROBOTS),
+        (404, b"User-agent: *\nDisallow: /", None),
+        (503, b"", Reason.SERVER_ERROR),
+    ],
+)
+def test_a_robots_txt_that_is_away_allows_nothing_and_one_that_is_not_there_all(
+    status: int, body: bytes, reason: Reason | None
+) -> None:
+    crawler = get_crawler(settings_dict={"ROBOTSTXT_OBEY": True, "USER_AGENT": "onesheet/0.1"})
+
+    async def download(request: Request) -> Response:
+        return Response(request.url, status=status, body=body)
+
+    crawler.engine = cast("Any", SimpleNamespace(download_async=download))
+    middleware = EveryRequestRobotsTxtMiddleware(crawler)
+
+    def refusal() -> Reason | None:
+        try:
+            asyncio.run(middleware.process_request(Request("https://a.org/poster.jpg")))
+        except IgnoreRequest as error:
+            return rejection_of_error(error).reason
+        return None
+
+    assert [refusal(), refusal()] == [reason, reason]

@@ -66,6 +66,15 @@ def test_amazons_posters_are_asked_at_the_wanted_height_and_fall_back_to_the_lis
     assert end.rejected == GONE
 
 
+def test_no_address_is_asked_twice_whoever_names_it() -> None:
+    search = chain(Direct(SIZED), Direct(SIZED), height_px=0)
+    gone = search.refused(asked(search.step(trail())).trail, GONE)
+    assert isinstance(gone, Trail)
+    end = search.step(gone)
+    assert isinstance(end, End)
+    assert end.rejected.detail == "direct: HTTP 404; direct: the same poster as before"
+
+
 def test_height_0_takes_the_listed_size() -> None:
     assert asked(chain(Direct(SIZED), height_px=0).step(trail())).url == SIZED
 
