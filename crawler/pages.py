@@ -33,6 +33,8 @@ _TITLE_PATH = re.compile(
 _TITLE_VIEWS = frozenset({"", "main", "combined", "maindetails", "reference"})
 _OG_TITLES = re.compile(r"(?:video\.)?(?:movie|tv_show|episode|game)")
 _NO_NAMES = re.compile(r"IMDb|.*\b(?:404|403|500|503)\b.*\berror\b.*|.*\berror\b.*\b(?:404|500|503)\b.*", re.IGNORECASE)
+# lxml takes these in, and raises when the name of an attribute has one.
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 # Those of the web. Python knows more, of which some take minutes for a page (punycode) and some no bytes (rot13).
 _ENCODINGS = re.compile(r"utf-8|cp[0-9]+|iso8859|gb|big5|euc|koi8|shift_jis")
 
@@ -50,6 +52,7 @@ def parse_title(html: str | bytes) -> TitlePage:
     html: bytes are decoded as UTF-8 where they are that, else as the page declares.
     """
     text = (_decoded(html[:_MOST_CHARACTERS]) if isinstance(html, bytes) else html)[:_MOST_CHARACTERS]
+    text = _NO_XML.sub(" ", text)
     if not text.strip():
         return TitlePage()
     page = Selector(body=text.encode(errors="replace"), type="html")

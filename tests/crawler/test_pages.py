@@ -668,6 +668,12 @@ _WHOLE_PAGES = [
 ]
 
 
+def test_a_control_character_in_a_tag_is_read_over() -> None:
+    for sign in ("\x00", "\x01", "\x1f", "\ufffe", "\uffff"):
+        page = parse_title(f'<html><head><meta property="og:title" content="A (2010)" x{sign}y="1"/></head></html>')
+        assert _is_sane(page)
+
+
 @given(st.data())
 def test_a_spoiled_page_is_read_without_an_error(data: st.DataObject) -> None:
     page = data.draw(st.sampled_from(_WHOLE_PAGES)).encode()

@@ -239,6 +239,7 @@ def test_another_catalogue_with_the_same_titles_pays_for_no_poster_again(tmp_pat
     assert one.posters == set(one.stored) | set(other.stored)
 
 
+@pytest.mark.fault
 def test_a_budget_ends_the_crawl_well_and_the_next_run_goes_on(tmp_path: Path, finish: Finish) -> None:
     catalog, harvest = tmp_path / "films.csv", Harvest(tmp_path / "store")
     command = ("onesheet", "crawl", catalog, "--store", tmp_path / "store", "--json")

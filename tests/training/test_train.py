@@ -73,6 +73,7 @@ def test_a_frozen_backbone_trains_its_head_from_features(ray: None, dataset: tup
     assert result.card.metrics["macro_map"] > 0
 
 
+@pytest.mark.fault
 def test_a_killed_worker_costs_an_epoch_and_not_the_run(ray: None, dataset: tuple[FolderStore, Card]):
     store, _ = dataset
     lines: list[str] = []
