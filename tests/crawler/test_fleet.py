@@ -298,7 +298,8 @@ def test_a_node_that_dies_costs_only_the_titles_in_flight(tmp_path: Path, start:
         try:
             _wait_for_cpus(2, head)
             with _rehearsals(tmp_path, head.environment()) as rehearse:
-                rehearsal = rehearse()
+                # Slow enough that the node's shard is in the middle of it, however late the first rows are seen.
+                rehearsal = rehearse(slow_s=1.5)
                 with start(*rehearsal.command(), **rehearsal.settings) as process:
                     _wait_until(process, lambda: _done(rehearsal) and len(_shard_processes()) == 2)
                     os.killpg(node.pid, signal.SIGKILL)
