@@ -107,6 +107,7 @@ class TestNodeEnvironment:
 
 @pytest.mark.slow
 class TestLocalCluster:
+    @pytest.mark.fault
     def test_two_clusters_live_beside_each_other_and_each_ends_alone(self, ray_head: LocalCluster) -> None:
         me = psutil.Process()
         before = set(me.children(recursive=True))

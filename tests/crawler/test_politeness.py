@@ -21,6 +21,7 @@ _CONTENT = SiteContent.invented(40)
 _POSTER = _CONTENT.poster_bytes("tt9900001") or b""
 
 
+@pytest.mark.fault
 def test_block_pages_slow_the_crawl_down_and_stop_it_and_a_well_site_finishes_it(
     tmp_path: Path, finish: Finish
 ) -> None:

@@ -35,6 +35,7 @@ def _images(requests: dict[str, int]) -> dict[str, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.fault
 def test_a_crawl_that_is_killed_again_and_again_loses_no_title_and_fetches_no_recorded_poster_again(
     tmp_path: Path, start: Start, finish: Finish
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_poster_whose_row_was_lost_is_taken_from_the_store_where_no_source_has
     harvest.assert_whole(2)
 
 
+@pytest.mark.fault
 def test_ctrl_c_ends_a_crawl_with_a_summary_and_its_name_alone_completes_it(
     tmp_path: Path, start: Start, finish: Finish
 ) -> None:
