@@ -16,7 +16,7 @@ from crawler.options import CrawlOptions
 from crawler.sources import Credential, Found, Lookup, Setup, Source, source_chain
 from crawler.titles import Title
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,6 @@ class Plan:
             return url
         return parts._replace(scheme=site.scheme, netloc=f"{site.host}:{site.port}").geturl()
 
-    @property
-    def is_rehearsal_here(self) -> bool:
-        """Whether all requests stay on this machine."""
-        return self.settings.rehearsal is not None and self.settings.rehearsal.host in _LOOPBACK
-
 
 def make_plan(options: CrawlOptions) -> Plan:
     """Check everything that can be checked, and leave the catalogue in the store. Raises OnesheetError."""
@@ -99,7 +94,7 @@ def _require_contact(settings: Settings, sources: tuple[Source, ...], crawl: Cra
         return
     for title in crawl.titles():
         for host in _hosts(sources, title):
-            if host not in _LOOPBACK:
+            if host not in LOOPBACK:
                 raise CrawlerError(
                     f"crawling {host} needs a contact for the user agent: set ONESHEET_CONTACT to an e-mail address "
                     "or URL, or rehearse with `onesheet site` and ONESHEET_REHEARSAL"

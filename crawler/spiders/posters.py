@@ -31,7 +31,7 @@ from crawler.middlewares import LowerCaseHeaders
 from crawler.options import read_options
 from crawler.outcomes import PosterFacts, Reason, Rejected
 from crawler.pages import parse_title
-from crawler.plan import Plan, make_plan
+from crawler.plan import LOOPBACK, Plan, make_plan
 from crawler.redaction import hide
 from crawler.search import Ask, Chain, End, Trail, refresh
 from crawler.sources import Answer, Credential, Ended, Found, Images
@@ -78,7 +78,7 @@ class PostersSpider(scrapy.Spider):
         settings.set("DOWNLOAD_MAXSIZE", onesheet.max_poster_bytes, priority="spider")
         if onesheet.contact:
             settings.set("USER_AGENT", f"{settings['USER_AGENT']} (+{onesheet.contact})", priority="spider")
-        if onesheet.rehearsal and onesheet.rehearsal.host in ("localhost", "127.0.0.1", "::1"):
+        if onesheet.rehearsal and onesheet.rehearsal.host in LOOPBACK:
             # Politeness protects other people's hosts; a rehearsal on this machine may run at full speed.
             settings.set("AUTOTHROTTLE_ENABLED", False, priority="spider")
             settings.set("CONCURRENT_REQUESTS_PER_DOMAIN", 16, priority="spider")
