@@ -56,7 +56,7 @@ class _Decoder:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._answers: deque[asyncio.Future[PosterFacts | Rejected]] = deque()
-        self._starting = asyncio.Lock()
+        self._asking = asyncio.Lock()
 
     @property
     def waiting(self) -> int:
@@ -66,21 +66,21 @@ class _Decoder:
         try:
             return await self._ask(data)
         except ConnectionError:
-            # It died over this picture, or over one before it: alone with a new process it is known which.
-            async with self._starting:
-                pass
+            # It died over this picture, or over one before it: asked alone it is known which.
+            pass
         try:
             return await self._ask(data, alone=True)
         except ConnectionError:
             return Rejected(Reason.CORRUPT, "the decoder died over it")
 
     async def _ask(self, data: bytes, *, alone: bool = False) -> PosterFacts | Rejected:
-        async with self._starting:
-            if self._writer is None or self._writer.is_closing():
-                await self._start()
+        async with self._asking:
+            if alone and self._answers:
+                # One that was asked between the death and now may be deadly too.
+                await asyncio.wait(self._answers)
             writer = self._writer
-            if writer is None:
-                raise ConnectionError
+            if writer is None or writer.is_closing():
+                writer = await self._start()
             answer: asyncio.Future[PosterFacts | Rejected] = asyncio.get_running_loop().create_future()
             self._answers.append(answer)
             writer.write(_LENGTH.pack(len(data)))
@@ -89,7 +89,7 @@ class _Decoder:
                 return await answer
         return await answer
 
-    async def _start(self) -> None:
+    async def _start(self) -> asyncio.StreamWriter:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, *_COMMAND, str(theirs.fileno()), str(self._max_pixels)]
@@ -105,6 +105,7 @@ class _Decoder:
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._reading = asyncio.ensure_future(self._read(reader, self._writer))
+        return self._writer
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -11,6 +11,8 @@ from scrapy.http import Request, Response
 from crawler.sources import Credential
 
 CREDENTIAL = "credential"
+# In a request's meta: a list of one number, how often it was sent. Its copies, for redirects and retries, share it.
+SENT = "sent"
 
 
 class PosterDownloadHandler(AiohttpDownloadHandler):
@@ -26,6 +28,8 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
     lazy = True
 
     async def download_request(self, request: Request) -> Response:
+        if sent := request.meta.get(SENT):
+            sent[0] += 1
         name = request.meta.get(CREDENTIAL)
         credential = self.crawler.spider.credential(name) if name and self.crawler.spider else None  # type: ignore[attr-defined]
         if credential is None or urlsplit(request.url).netloc != credential.host:

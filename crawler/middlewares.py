@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred
 
 from crawler.block_pages import block_of
 from crawler.closing import is_closing
-from crawler.failures import BadAddressError, BlockedError, RobotsAwayError
+from crawler.failures import BadAddressError, BlockedError, ClosingError, RobotsAwayError
 from crawler.throttle import PoliteThrottle
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,8 @@ class PatientRetryMiddleware(RetryMiddleware):
         # In short steps: a crawl that ends does not wait for the host.
         while not is_closing(self.crawler) and (left_s := ends_at - time.monotonic()) > 0:
             await asyncio.sleep(min(left_s, 0.5))
+        if is_closing(self.crawler):
+            raise ClosingError(f"{request.url} is left for the next run")
         return retry
 
 

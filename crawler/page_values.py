@@ -5,20 +5,14 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from crawler.poster_urls import is_no_poster, is_title_picture
 from crawler.titles import Kind, clean_genres
 
 _LONGEST_TITLE = 500
 _LONGEST_GENRE = 40
 _MOST_GENRES = 30
 _LONGEST_URL = 2000
-
-# Where IMDb has kept title pictures since 2008. Under /images/G/ lie its logos and placeholders, under /images/I/ the
-# shop's products, under /images/S/ adverts.
-_PICTURE_FOLDER = "/images/m/"
-_IMAGE_HOSTS = (".media-amazon.com", ".media-imdb.com", ".ssl-images-amazon.com", ".images-amazon.com", ".imdb.com")
-_NO_PICTURE = ("nopicture", "noposter", "no_poster", "addposter", "share-logo", "_logo", "placeholder")
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
@@ -88,12 +82,4 @@ def poster_url_of(value: object) -> str | None:
     url = f"https:{url}" if url.startswith("//") else url
     if any(character.isspace() or character in '<>"' or not character.isprintable() for character in url):
         return None
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return None
-    path = parts.path.lower()
-    is_title_picture = path.startswith(_PICTURE_FOLDER) and ("." + host).endswith(_IMAGE_HOSTS)
-    is_placeholder = any(mark in path for mark in _NO_PICTURE)
-    return url if parts.scheme in ("http", "https") and is_title_picture and not is_placeholder else None
+    return url if is_title_picture(url) and not is_no_poster(url) else None

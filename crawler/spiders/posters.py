@@ -3,46 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import scrapy
-from pyroaring import BitMap64
 from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.http import Request, Response
 from scrapy.settings import BaseSettings
-from twisted.python.failure import Failure
 
-from cluster.errors import CrawlerError, OnesheetError, StoreError
+from cluster.errors import OnesheetError, StoreError
 from cluster.settings import load_settings
 from crawler.budget import Allowance
+from crawler.closing import held_open, is_closing
 from crawler.decoder import Decoders
-from crawler.failures import ClosingError, UnsentError, forbids_ai, rejection_of_error, rejection_of_status
-from crawler.handlers import CREDENTIAL
-from crawler.items import Attempt
-from crawler.ledger import SCHEMA, Ledger, iter_ledger
-from crawler.middlewares import LowerCaseHeaders
+from crawler.failures import ClosingError
+from crawler.finder import Finder, most_requests
+from crawler.ledger import SCHEMA, Known, Ledger, iter_ledger
 from crawler.options import read_options
-from crawler.outcomes import PosterFacts, Reason, Rejected
 from crawler.pages import parse_title
 from crawler.plan import LOOPBACK, Plan, make_plan
 from crawler.redaction import hide
-from crawler.search import Ask, Chain, End, Trail, refresh
-from crawler.sources import Answer, Credential, Ended, Found, Images
+from crawler.search import Trail, refresh
+from crawler.sources import Credential
 from crawler.titles import number_of, shard_of
 
 log = logging.getLogger(__name__)
-
-# What a host calls this crawler in its X-Robots-Tag.
-_ROBOT = "onesheet"
-# Titles that ended without a request (no source has an address) on their way to the ledger at the same time.
-_MOST_ITEMS = 200
 
 
 class PostersSpider(scrapy.Spider):
@@ -63,12 +53,8 @@ class PostersSpider(scrapy.Spider):
         if plan is None:
             return
         self.plan = plan
-        self.decoders = Decoders(0, max_pixels=plan.settings.max_poster_pixels)
-        self.chain = Chain(plan.sources, height_px=plan.options.height)
         self.ledger = Ledger(plan.crawl.store, plan.crawl.crawl_id)
         self.allowance = Allowance(plan.options.max_titles)
-        # Titles whose search has begun and not ended.
-        self._pending = BitMap64()
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
@@ -99,15 +85,23 @@ class PostersSpider(scrapy.Spider):
                 slots = plan.host_limits() | crawler.settings.getdict("DOWNLOAD_SLOTS")
                 crawler.settings.set("DOWNLOAD_SLOTS", slots, priority="cmdline")
             hide(secret for source in plan.sources if source.credential for secret in source.credential.secrets)
-            spider.decoders = Decoders(crawler.settings.getint("DECODERS"), max_pixels=plan.settings.max_poster_pixels)
+            spider._prepare(crawler, plan)
             crawler.signals.connect(spider._close, signals.spider_closed)
         return spider
+
+    def _prepare(self, crawler: Crawler, plan: Plan) -> None:
+        self.decoders = Decoders(crawler.settings.getint("DECODERS"), max_pixels=plan.settings.max_poster_pixels)
+        self._finder = Finder(crawler, plan, self.decoders, self.stop)
+        # Some ask while others are on their way to the store.
+        most = most_requests(crawler.settings) + crawler.settings.getint("STORE_THREADS")
+        self._room = asyncio.Semaphore(most)
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def credential(self, source: str) -> Credential | None:
         """The key of a source, for the download handler."""
         return self.plan.credential(source)
 
-    async def start(self) -> AsyncIterator[Request | Attempt]:
+    async def start(self) -> AsyncIterator[Request]:
         if not hasattr(self, "plan"):
             log.error("the posters spider needs a catalogue: scrapy crawl posters -a catalog=PATH")
             return
@@ -126,92 +120,52 @@ class PostersSpider(scrapy.Spider):
             if source.terms:
                 log.warning("source %s: %s; it is for you to clear (docs/legal.md)", source.name, source.terms)
         log.info("crawl %s: %d titles, %d done before", crawl.crawl_id, card.titles, len(known.done))
-        self._pending = self._kept_by_job()
-        skipped = known.done | known.stale | self._pending
-        stale = known.stale - self._pending
-        for title in crawl.titles(options.shard, options.shards, without=skipped):
-            if not await self._has_room():
-                return
-            yield self._begin(Trail(title=title))
-        async for trail in self._stale(stale):
-            if not await self._has_room():
-                return
-            yield self._begin(trail)
+        async for trail in self._trails(known):
+            await self._room.acquire()
+            # A title that was waited for is begun by the next run, should this one end meanwhile.
+            if is_closing(self.crawler) or not await self._is_allowed():
+                break
+            seeking = asyncio.ensure_future(self._seek(trail))
+            self._under_way.add(seeking)
+            seeking.add_done_callback(self._sought)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        return
+        # Scrapy wants a generator; nothing goes through its queue.
+        yield  # type: ignore[unreachable]
 
-    def _kept_by_job(self) -> BitMap64:
-        """The titles whose requests a JOBDIR keeps of a crawl that was stopped: they are not to be made twice.
-
-        Said once: should this run be killed, nobody knows what is left of the queue, and what is open is begun anew.
-        """
-        kept = getattr(self, "state", {}).pop("pending", None)
-        if folder := self.crawler.settings["JOBDIR"]:
-            (Path(folder) / "spider.state").unlink(missing_ok=True)
-        return BitMap64.deserialize(kept) if kept else BitMap64()
-
-    async def _has_room(self) -> bool:
-        """Wait until the crawl can take another title, so that memory does not grow; False once it takes no more."""
-        if not await self.allowance.take():
-            log.warning("the budget of titles is used up: the crawl ends, and goes on with the next run")
-            return False
-        engine = self.crawler.engine
-        while engine and engine.needs_backout():
-            await self.crawler.signals.wait_for(signals.scheduler_empty)
-        while engine and engine.scraper.slot and engine.scraper.slot.itemproc_size > _MOST_ITEMS:
-            await asyncio.sleep(0.005)
-        return True
-
-    async def _stale(self, stale: BitMap64) -> AsyncIterator[Trail]:
-        """The searches for newer versions of stored posters."""
-        if not stale:
-            return
+    async def _trails(self, known: Known) -> AsyncIterator[Trail]:
+        """The searches to begin: for what no row is known of, then for newer versions of stored posters."""
         options, crawl = self.plan.options, self.plan.crawl
+        for title in crawl.titles(options.shard, options.shards, without=known.done | known.stale):
+            yield Trail(title=title)
+        if not known.stale:
+            return
         tables = iter_ledger(crawl.store, crawl.crawl_id, SCHEMA.names)
         while (table := await asyncio.to_thread(next, tables, None)) is not None:
             for row in table.to_pylist():
                 is_mine = shard_of(row["imdb_id"], options.shards) == options.shard
-                if is_mine and number_of(row["imdb_id"]) in stale and row["url"]:
+                if is_mine and number_of(row["imdb_id"]) in known.stale and row["url"]:
                     yield refresh(row)
 
-    def _begin(self, trail: Trail) -> Request | Attempt:
-        self._pending.add(number_of(trail.title.imdb_id))
-        return self._next(trail)
+    async def _is_allowed(self) -> bool:
+        if await self.allowance.take():
+            return True
+        log.warning("the budget of titles is used up: the crawl ends, and goes on with the next run")
+        return False
 
-    def _next(self, trail: Trail) -> Request | Attempt:
-        """The request or the end that a search has come to."""
-        while True:
-            step = self.chain.step(trail)
-            if isinstance(step, End):
-                return self._end(step)
-            try:
-                return self._request(step)
-            except ValueError as error:
-                refused = self.chain.refused(step.trail, Rejected(Reason.BAD_URL, str(error)))
-                if isinstance(refused, End):
-                    return self._end(refused)
-                trail = refused
+    async def _seek(self, trail: Trail) -> None:
+        """One title, from its first request to its row."""
+        with contextlib.suppress(ClosingError), held_open(self.crawler):
+            attempt = await self._finder.find(trail)
+            if self.crawler.engine:
+                await self.crawler.engine.scraper.start_itemproc_async(attempt, response=None)
 
-    def _request(self, ask: Ask) -> Request:
-        host, is_file = urlsplit(ask.url).hostname, ask.source == Images.name
-        meta: dict[str, Any] = {"trail": ask.trail, "download_slot": "disk" if is_file else host}
-        headers = {}
-        if ask.is_lookup:
-            source = self.plan.source(ask.source)
-            if source and source.credential:
-                # The terms of a keyed interface are those that came with the key.
-                meta |= {CREDENTIAL: ask.source, "dont_obey_robotstxt": True}
-        elif ask.trail.row and ask.trail.position < 0:
-            conditions = {"If-None-Match": ask.trail.row["etag"], "If-Modified-Since": ask.trail.row["last_modified"]}
-            headers = {name: value for name, value in conditions.items() if value}
-        return Request(
-            ask.url if is_file else self.plan.address(ask.url),
-            headers=headers,
-            callback=self.parse_lookup if ask.is_lookup else self.parse_poster,
-            errback=self.parse_failure,
-            meta=meta,
-            # Posters go ahead of lookups, so that they flow from the first second on.
-            priority=0 if ask.is_lookup else 1,
-            dont_filter=True,
-        )
+    def _sought(self, seeking: asyncio.Task[None]) -> None:
+        self._under_way.discard(seeking)
+        self._room.release()
+        if not seeking.cancelled() and (error := seeking.exception()):
+            log.error("a search failed; its title stays open", exc_info=error)
 
     def parse(self, response: Response) -> Iterator[dict[str, Any]]:
         """What a title page tells; for `scrapy parse`, `shell` and `check`, beside `onesheet site` on its usual port.
@@ -223,103 +177,6 @@ class PostersSpider(scrapy.Spider):
         """
         yield asdict(parse_title(response.body))
 
-    def parse_lookup(self, response: Response) -> Iterator[Request | Attempt]:
-        """A source's answer → the request for the poster, or the next source's."""
-        trail: Trail = response.meta["trail"]
-        source = self.chain.sources[trail.position]
-        headers = LowerCaseHeaders(response.headers)
-        said = rejection_of_status(response.status)
-        if said and said.reason.is_passing:
-            yield self._after_no(response, said)
-        elif ban := forbids_ai(headers, _ROBOT):
-            yield self._after_no(response, Rejected(Reason.NO_AI, ban))
-        elif said and source.credential is None:
-            yield self._after_no(response, said)
-        else:
-            found = source.read(trail.title, Answer(response.status, headers, response.body))
-            if isinstance(found, Found):
-                yield self._step(self.chain.found(trail, found), **self._told_by(response))
-            elif isinstance(found, Ended) and found.stops_crawl:
-                self.stop(CrawlerError(found.sentence), reason=found.reason)
-                yield self._after_no(response, Rejected(found.reason, found.sentence))
-            elif isinstance(found, Ended):
-                self._end_source(source.name, found)
-                yield self._step(trail, **self._told_by(response))
-            else:
-                yield self._after_no(response, found)
-
-    async def parse_poster(self, response: Response) -> list[Request | Attempt]:
-        """The poster's bytes → verified, on their way to the store; or the next address, or the next source."""
-        trail: Trail = response.meta["trail"]
-        if response.status == 304 and trail.row:
-            return [self._attempt(response, is_unchanged=True)]
-        outcome: PosterFacts | Rejected | None = rejection_of_status(response.status)
-        if outcome is None and (ban := forbids_ai(LowerCaseHeaders(response.headers), _ROBOT)):
-            outcome = Rejected(Reason.NO_AI, ban)
-        if outcome is None:
-            outcome = await self.decoders.inspect(response.body)
-        if isinstance(outcome, Rejected):
-            return [self._after_no(response, outcome)]
-        return [self._attempt(response, body=response.body, outcome=outcome)]
-
-    def parse_failure(self, failure: Failure) -> Iterator[Request | Attempt]:
-        """What never became a response: robots.txt, a block page, a timeout, a refused connection."""
-        request: Request = failure.request  # type: ignore[attr-defined]
-        if isinstance(failure.value, ClosingError):
-            # Not asked, so nothing is known: the title stays open.
-            self._pending.discard(number_of(request.meta["trail"].title.imdb_id))
-            return
-        rejected = rejection_of_error(failure.value or RuntimeError("no reason given"))
-        was_held = isinstance(failure.value, UnsentError) or rejected.reason is Reason.ROBOTS
-        sent = request.meta.get("retry_times", 0) + (not was_held)
-        status = getattr(failure.value, "status", None)
-        yield self._go_on(request.meta["trail"], rejected, url=request.url, attempts=sent, http_status=status)
-
-    def _after_no(self, response: Response, rejected: Rejected) -> Request | Attempt:
-        known = self._told_by(response)
-        return self._go_on(response.meta["trail"], rejected, **known)
-
-    def _go_on(self, trail: Trail, rejected: Rejected, **known: Any) -> Request | Attempt:
-        """The next step after a no; where there is none, the attempt ends with what is `known` of the last answer."""
-        refused = self.chain.refused(trail, rejected)
-        return self._end(refused, **known) if isinstance(refused, End) else self._step(refused, **known)
-
-    def _step(self, trail: Trail, **known: Any) -> Request | Attempt:
-        step = self._next(trail)
-        if isinstance(step, Attempt) and step.url is None:
-            return replace(step, **known)
-        return step
-
-    def _end(self, end: End, **known: Any) -> Attempt:
-        self._pending.discard(number_of(end.trail.title.imdb_id))
-        return Attempt(trail=end.trail, source=end.source, outcome=end.rejected, **known)
-
-    def _attempt(self, response: Response, **known: Any) -> Attempt:
-        trail: Trail = response.meta["trail"]
-        self._pending.discard(number_of(trail.title.imdb_id))
-        return Attempt(trail=trail, source=self.chain.source_of(trail), **self._told_by(response), **known)
-
-    @staticmethod
-    def _told_by(response: Response) -> dict[str, Any]:
-        def header(name: str) -> str | None:
-            value = response.headers.get(name)
-            return value.decode("latin-1") if value else None
-
-        return {
-            "url": response.url,
-            "http_status": response.status,
-            "attempts": response.meta.get("retry_times", 0) + 1,
-            "etag": header("ETag"),
-            "last_modified": header("Last-Modified"),
-            "download_ms": round(response.meta.get("download_latency", 0) * 1000),
-        }
-
-    def _end_source(self, name: str, ended: Ended) -> None:
-        if self.chain.has_ended(name):
-            return
-        self.chain.end(name, ended)
-        log.error("%s", ended.sentence)
-
     def stop(self, error: OnesheetError, *, reason: str) -> None:
         """End the crawl early, for a reason that the user must know; what is under way is still recorded."""
         if self.stopped is None and self.crawler.engine:
@@ -329,8 +186,6 @@ class PostersSpider(scrapy.Spider):
 
     def _close(self, spider: scrapy.Spider, reason: str) -> None:
         """After the pipelines are closed: one row a title, and the summary. A shard's fleet does that for all."""
-        if hasattr(self, "state"):
-            self.state["pending"] = self._pending.serialize()
         if not hasattr(self, "started_at") or self.plan.options.shards > 1:
             return
         if reason == "finished" and self.allowance.is_used_up:

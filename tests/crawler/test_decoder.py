@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from crawler import images
-from crawler.decoder import Decoders
+from crawler.decoder import Decoders, _Decoder
 from crawler.outcomes import PosterFacts, Reason, Rejected
 
 LIMIT = 1_000_000
@@ -65,13 +65,35 @@ def test_a_decoder_that_is_killed_is_started_again_and_no_picture_is_lost() -> N
     assert found == [images.inspect(data, max_pixels=LIMIT) for data in pictures]
 
 
-def test_a_picture_that_kills_every_decoder_is_corrupt_and_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Stands for a crash in a C library: the process ends itself over exactly these bytes.
-    deadly = b"\xff\xd8\xff" + b"deadly"
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Stands for a crash in a C library: the process ends itself over exactly these bytes."""
     die = "os._exit(9) if b'deadly' in data else inspect(data, **limit)"
     hook = f"import os, crawler.images as i; inspect = i.inspect; i.inspect = lambda data, **limit: {die}"
     monkeypatch.setattr("crawler.decoder._COMMAND", ("-c", f"{hook}; import crawler.decoder as d; d.main()"))
+    return b"\xff\xd8\xff" + b"deadly"
+
+
+def test_a_picture_that_kills_every_decoder_is_corrupt_and_costs_no_other(deadly: bytes) -> None:
     pictures = [_picture(seed) for seed in range(6)]
     found = _run(1, [*pictures[:3], deadly, *pictures[3:]])
     assert found[3] == Rejected(Reason.CORRUPT, "the decoder died over it")
     assert all(isinstance(each, PosterFacts) for number, each in enumerate(found) if number != 3)
+
+
+def test_a_picture_asked_again_pays_for_no_deadly_one_before_it(deadly: bytes) -> None:
+    async def one_comes_at_the_death() -> list[PosterFacts | Rejected]:
+        decoder = _Decoder(LIMIT)
+        good = asyncio.ensure_future(decoder.inspect(_picture(1)))
+        while not decoder.waiting:
+            await asyncio.sleep(0)
+        _children()[0].kill()
+        while decoder.waiting:
+            await asyncio.sleep(0)
+        found = [await decoder.inspect(deadly), await good]
+        await decoder.close()
+        return found
+
+    first, second = asyncio.run(asyncio.wait_for(one_comes_at_the_death(), 60))
+    assert first == Rejected(Reason.CORRUPT, "the decoder died over it")
+    assert isinstance(second, PosterFacts)

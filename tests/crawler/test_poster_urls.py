@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.poster_urls import at_height, is_no_poster
+from crawler.poster_urls import at_height, is_no_poster, is_title_picture
 
 PICTURE = "https://images-na.ssl-images-amazon.com/images/M/MV5BMTM3@._V1"
 
@@ -48,11 +48,34 @@ def test_other_addresses_have_no_size_to_ask_for(url: str) -> None:
         "https://m.media-amazon.com/images/G/01/imdb/images/social/imdb_logo.png",
         "http://ia.media-imdb.com/images/G/01/imdb/images/logos/imdb_fb_logo-1730868325._V379391653_.png",
         "https://example.org/no-poster.jpg",
+        "http://ia.media-imdb.com/images/M/addposter.jpg",
+        "https://m.media-amazon.com/images/S/anything.jpg",
     ],
 )
 def test_imdbs_drawings_for_no_poster_are_known(url: str) -> None:
     assert is_no_poster(url)
     assert not is_no_poster(f"{PICTURE}_UX182_CR0,0,182,268_AL_.jpg")
+
+
+@pytest.mark.parametrize("url", [f"{PICTURE}_.jpg", "http://www.imdb.com/images/m/a.jpg"])
+def test_where_imdb_keeps_the_pictures_of_titles_is_known(url: str) -> None:
+    assert is_title_picture(url)
+    assert not is_no_poster(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/images/s/superman.jpg",
+        "https://example.org/images/M/a.jpg",
+        "https://m.media-amazon.com/images/I/a.jpg",
+        "ftp://m.media-amazon.com/images/M/a.jpg",
+        "https://[/images/M/a.jpg",
+    ],
+)
+def test_a_picture_elsewhere_may_still_be_a_poster(url: str) -> None:
+    assert not is_title_picture(url)
+    assert not is_no_poster(url)
 
 
 @given(url=st.text(max_size=80), height_px=st.integers(1, 9999))
@@ -62,3 +85,4 @@ def test_no_text_makes_it_raise(url: str, height_px: int) -> None:
     except ValueError:
         pytest.fail("a hostile address raised")
     is_no_poster(url)
+    is_title_picture(url)

@@ -89,7 +89,7 @@ def test_ctrl_c_ends_a_crawl_with_a_summary_and_its_name_alone_completes_it(
 ) -> None:
     catalog, harvest = tmp_path / "films.csv", Harvest(tmp_path / "store", NAME)
     command = ("onesheet", "crawl", catalog, "--store", tmp_path / "store", "--crawl-id", NAME, "--json")
-    with running_site(titles=50, faults=Faults.parse("slow=1", slow_s=0.6), write_catalog=catalog) as site:
+    with running_site(titles=150, faults=Faults.parse("slow=1", slow_s=0.6), write_catalog=catalog) as site:
         with ending(start(*command, rehearsal=site.url)) as process:
             wait_until(process, lambda: harvest.posters)
             process.send_signal(signal.SIGINT)
@@ -101,14 +101,13 @@ def test_ctrl_c_ends_a_crawl_with_a_summary_and_its_name_alone_completes_it(
         summary = harvest.summary
         assert (summary["finish_reason"], summary["finished"]) == ("shutdown", False)
         assert summary["stored"] == len(harvest.posters) > 0
-        assert summary["open"] == 50 - summary["stored"] - summary["rejected"] > 0
+        assert summary["open"] == 150 - summary["stored"] - summary["rejected"] > 0
 
         # The catalogue lies in the store: its name is enough.
         run = finish("scrapy", "crawl", "posters", *_NAMED, "-a", f"store={tmp_path / 'store'}", rehearsal=site.url)
         requests = site.requests()
     assert run.returncode == 0, run.stderr
-    harvest.assert_whole(50)
-    assert harvest.summary["stored"] == 49
+    harvest.assert_whole(150)
     assert set(_images(requests).values()) == {1}
 
 
@@ -116,11 +115,11 @@ def test_ctrl_c_ends_a_crawl_with_a_summary_and_its_name_alone_completes_it(
 def test_a_pause_with_a_job_folder_goes_on_without_asking_for_anything_twice(
     tmp_path: Path, start: Start, finish: Finish
 ) -> None:
-    catalog = write_ids(tmp_path / "ids.txt", SiteContent.invented(40).titles)
+    catalog = write_ids(tmp_path / "ids.txt", SiteContent.invented(120).titles)
     harvest = Harvest(tmp_path / "store", NAME)
-    options = (*_NAMED, "-s", f"JOBDIR={tmp_path / 'job'}", "-s", "SCHEDULER_DEBUG=1")
-    with running_site(titles=40, faults=Faults.parse("slow=1", slow_s=1)) as site:
-        # Two pauses, each while title pages are asked for: their posters wait in the queue on disk.
+    options = (*_NAMED, "-s", f"JOBDIR={tmp_path / 'job'}")
+    with running_site(titles=120, faults=Faults.parse("slow=1", slow_s=1)) as site:
+        # Two pauses, each while title pages are asked for: their posters are still fetched.
         for _ in range(2):
             with ending(crawl(start, catalog, tmp_path / "store", *options, rehearsal=site.url)) as process:
                 before = sum(site.requests().values())
@@ -129,12 +128,11 @@ def test_a_pause_with_a_job_folder_goes_on_without_asking_for_anything_twice(
                 _, remarks = process.communicate(timeout=100)
                 assert process.returncode in (0, 1)
                 assert "Traceback" not in remarks
-                assert "Unable to serialize request" not in remarks
         assert harvest.summary["open"] > 0
         run = crawl(finish, catalog, tmp_path / "store", *options, rehearsal=site.url)
         requests = site.requests()
     assert run.returncode == 0, run.stderr
-    harvest.assert_whole(40)
+    harvest.assert_whole(120)
     assert {count for path, count in requests.items() if path != "/robots.txt"} == {1}
 
 
@@ -142,11 +140,11 @@ def test_a_pause_with_a_job_folder_goes_on_without_asking_for_anything_twice(
 def test_a_kill_after_a_pause_with_a_job_folder_leaves_no_title_open(
     tmp_path: Path, start: Start, finish: Finish
 ) -> None:
-    """The queue on disk is not to be trusted then, and what it held is asked for anew; so is what failed in passing."""
-    catalog = write_ids(tmp_path / "ids.txt", SiteContent.invented(30).titles)
+    """What was under way is asked for anew, and so is what failed in passing."""
+    catalog = write_ids(tmp_path / "ids.txt", SiteContent.invented(100).titles)
     harvest = Harvest(tmp_path / "store", NAME)
     options = (*_NAMED, "-s", f"JOBDIR={tmp_path / 'job'}", "-s", "RETRY_TIMES=0")
-    with running_site(titles=30, faults=Faults.parse("slow=0.8,unavailable=0.2", slow_s=1)) as site:
+    with running_site(titles=100, faults=Faults.parse("slow=0.8,unavailable=0.2", slow_s=1)) as site:
         for number in (signal.SIGINT, signal.SIGKILL):
             with ending(crawl(start, catalog, tmp_path / "store", *options, rehearsal=site.url)) as process:
                 before = sum(site.requests().values())
@@ -155,14 +153,14 @@ def test_a_kill_after_a_pause_with_a_job_folder_leaves_no_title_open(
                 process.communicate(timeout=100)
         run = crawl(finish, catalog, tmp_path / "store", *options, rehearsal=site.url)
         assert run.returncode == 0, run.stderr
-        harvest.assert_whole(30)
+        harvest.assert_whole(100)
         passing = [imdb_id for imdb_id, outcome in harvest.outcomes.items() if outcome == "server_error"]
         assert passing
         site.reset()
         run = crawl(finish, catalog, tmp_path / "store", *options, rehearsal=site.url)
         assert {f"/title/{imdb_id}/" for imdb_id in passing} <= set(site.requests())
     assert run.returncode == 0, run.stderr
-    harvest.assert_whole(30)
+    harvest.assert_whole(100)
 
 
 def _two_at_once(start: Start, catalog: Path, store: str, url: str) -> None:
@@ -245,7 +243,7 @@ def test_another_catalogue_with_the_same_titles_pays_for_no_poster_again(tmp_pat
 def test_a_budget_ends_the_crawl_well_and_the_next_run_goes_on(tmp_path: Path, finish: Finish) -> None:
     catalog, harvest = tmp_path / "films.csv", Harvest(tmp_path / "store")
     command = ("onesheet", "crawl", catalog, "--store", tmp_path / "store", "--json")
-    with running_site(titles=100, faults=Faults.parse("slow=1", slow_s=0.7), write_catalog=catalog) as site:
+    with running_site(titles=250, faults=Faults.parse("slow=1", slow_s=0.7), write_catalog=catalog) as site:
         summaries = []
         for option in (("--max-titles", 11), ("--max-minutes", 0.02), ("--max-bytes", "200kB")):
             run = finish(*command, *option, rehearsal=site.url)
@@ -256,11 +254,11 @@ def test_a_budget_ends_the_crawl_well_and_the_next_run_goes_on(tmp_path: Path, f
         run = finish(*command, rehearsal=site.url)
         requests = site.requests()
     titles, late, more = summaries
-    assert {(each["finish_reason"], each["finished"], each["titles"]) for each in summaries} == {("budget", False, 100)}
+    assert {(each["finish_reason"], each["finished"], each["titles"]) for each in summaries} == {("budget", False, 250)}
     assert titles["stored"] + titles["rejected"] == 11
     assert late["seconds"] < 15
-    # What was under way when the bytes were spent comes on top: 32 posters at most.
-    assert 200_000 <= more["bytes"] - late["bytes"] < 1_500_000
+    # What was under way when the bytes were spent comes on top: 48 posters at most.
+    assert 200_000 <= more["bytes"] - late["bytes"] < 2_500_000
     assert run.returncode == 0, run.stderr
-    harvest.assert_whole(100)
+    harvest.assert_whole(250)
     assert set(_images(requests).values()) == {1}
