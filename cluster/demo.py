@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -23,10 +22,12 @@ from rich.table import Table
 from cluster.console import console, say
 from cluster.errors import ClusterError
 from cluster.nodes import local_cluster
+from cluster.ports import try_port
 from cluster.processes import Family, sigterm_as_exit
 from cluster.store import Store, open_store
 
 _DASHBOARD_PORT = 8265
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ def run_demo(options: DemoOptions, on_ready: Callable[[dict[str, Any]], None] = 
 
     on_ready: called once the endpoint is up, with its url, the model's version and metrics, and each stage's seconds.
     """
-    _require_free_port(options.port)
+    _require_free(options.port)
     store = open_store(options.store)
     store.check()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -191,16 +192,18 @@ def _result(line: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _require_free_port(port: int) -> None:
-    if not _is_free(port):
-        raise ClusterError(f"port {port} is in use; end what listens there, or choose another with --port")
+def _require_free(port: int) -> None:
+    try:
+        try_port(_LOOPBACK, port)
+    except OSError as error:
+        raise ClusterError(
+            f"port {port}: {error.strerror}; end what listens there, or choose another with --port"
+        ) from error
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+    try:
+        try_port(_LOOPBACK, port)
+    except OSError:
+        return False
     return True

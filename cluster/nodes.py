@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.jobs import job_client
+from cluster.ports import try_port
 from cluster.processes import Family, sigterm_as_exit
 from cluster.settings import Settings
 
@@ -144,12 +145,10 @@ def _token_mode() -> dict[str, str]:
 
 
 def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, port))
-        except OSError as error:
-            raise ClusterError(f"the dashboard's port {port} cannot be used: {error.strerror}") from error
+    try:
+        try_port(_LOOPBACK, port)
+    except OSError as error:
+        raise ClusterError(f"the dashboard's port {port} cannot be used: {error.strerror}") from error
 
 
 def _knock(address: str) -> None:

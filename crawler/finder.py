@@ -45,6 +45,8 @@ class Finder:
         self._crawler, self._plan, self._decoders, self._stop = crawler, plan, decoders, stop
         self._chain = Chain(plan.sources, height_px=plan.options.height)
         self._room = asyncio.Semaphore(most_requests(crawler.settings))
+        # What stops a cluster's job kills it three seconds later: no time to finish what is half done.
+        self._is_shard = bool(crawler.settings["FLEET"])
 
     async def find(self, trail: Trail) -> Attempt:
         """Search to the end. Raises ClosingError where the crawl ends before; the title stays open then."""
@@ -57,7 +59,8 @@ class Finder:
                 step = self._chain.step(trail)
                 if isinstance(step, End):
                     return _end(step, known)
-                answer, known = await self._ask(step, may_be_left=step.is_lookup or not has_asked)
+                may_be_left = step.is_lookup or not has_asked or self._is_shard
+                answer, known = await self._ask(step, may_be_left=may_be_left)
             has_asked = True
             said: Attempt | Trail | Rejected
             if isinstance(answer, Rejected):

@@ -112,13 +112,10 @@ class PatientRetryMiddleware(RetryMiddleware):
 
 
 class BareRedirectMiddleware(RedirectMiddleware):
-    """Scrapy's redirects without a Referer: this crawl never sends one, and runs without the part that would set it."""
+    """Scrapy's redirects without a Referer: this crawl never sends one."""
 
     def handle_referer(self, request: Request, response: Response) -> None:
         request.headers.pop("Referer", None)
-
-    def _engine_started(self) -> None:
-        """Nothing to find: Scrapy looks for its Referer part here, and warns that there is none."""
 
 
 class BlockPageMiddleware:

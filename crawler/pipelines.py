@@ -17,6 +17,7 @@ from scrapy.exceptions import DropItem
 
 from cluster.errors import KeyNotFoundError, StoreError, StoreUnavailableError
 from cluster.store import Store
+from crawler.closing import is_closing
 from crawler.items import Attempt
 from crawler.ledger import LedgerRow
 from crawler.outcomes import PosterFacts, Rejected
@@ -89,8 +90,11 @@ class LedgerPipeline:
                 log.debug("the last rows could not be written", exc_info=True)
 
     async def process_item(self, item: Attempt) -> dict[str, Any]:
-        row = _row(item)
-        _spider(self._crawler).ledger.append(row)
+        row, ledger = _row(item), _spider(self._crawler).ledger
+        ledger.append(row)
+        if is_closing(self._crawler):
+            # Whoever stopped the crawl may not wait for its end.
+            await self._patience.run(ledger.flush)
         if self._crawler.stats:
             self._crawler.stats.inc_value(f"titles/{row.reason or row.outcome}")
         return {name: value for name in _COLUMNS if (value := getattr(row, name)) is not None}

@@ -1,4 +1,4 @@
-"""Pure: the search for a title's poster along a chain of sources, step by step; the spider takes the steps."""
+"""Pure: the search for a title's poster along a chain of sources, step by step; `crawler.finder` takes the steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class No:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """How far the search for a title's poster has come. Immutable, and small: a queue on disk may keep it (JOBDIR).
+    """How far the search for a title's poster has come. Immutable.
 
     position: of the source in the chain that is asked now. urls: the addresses of its poster that are still to try,
     the next one first. tried: addresses that gave none. row: the ledger row of a stored poster that is asked for anew.

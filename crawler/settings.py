@@ -26,14 +26,10 @@ COOKIES_ENABLED = False
 # No ports are opened on a harvester; -s REMOTE_CONTROL_ENABLED=1 is one flag away.
 TELNETCONSOLE_ENABLED = False
 REMOTE_CONTROL_ENABLED = False
-# The spider asks each title once; a filter would remember millions of URLs for nothing.
+# Each title is asked for once; a filter would remember millions of URLs for nothing.
 DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 
-# A response gives one item; Scrapy makes this many tasks for each response, and with its default of 100 they were a
-# fifth of the samples in a profile.
-CONCURRENT_ITEMS = 1
-# It reads the callback's source again for each response.
-WARN_ON_GENERATOR_RETURN_VALUE = False
+# Titles that are asked for at once; each host's slot lets its own number of them through.
 CONCURRENT_REQUESTS = 32
 CONCURRENT_REQUESTS_PER_DOMAIN = 8
 # Each source names the limits of its hosts (`crawler.sources`); what is given here goes before them.
@@ -72,15 +68,6 @@ DOWNLOADER_MIDDLEWARES = {
     # the answer as it was before its compression.
     "crawler.middlewares.BlockPageMiddleware": 610,
     "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 620,
-}
-# Every answer reaches the spider, which gives it a reason. What these do for pages that link to pages costs a tenth
-# of the crawl's time and finds nothing to do here.
-SPIDER_MIDDLEWARES = {
-    "scrapy.spidermiddlewares.httperror.HttpErrorMiddleware": None,
-    "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
-    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": None,
-    "scrapy.spidermiddlewares.depth.DepthMiddleware": None,
-    "scrapy.spidermiddlewares.metacopy.MetaCopyDetectionMiddleware": None,
 }
 ITEM_PIPELINES = {
     "crawler.pipelines.StorePipeline": 200,

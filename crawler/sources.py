@@ -1,7 +1,7 @@
 """Where a poster comes from: one small class a source, tried in the user's order until one has the poster.
 
-A source is pure: it says what to ask (`locate`) and reads the answer (`read`); the spider asks. To add one, derive
-from `Source` in a file of your own and name it: `--sources listed,my_package.my_module:MySource`.
+A source is pure: it says what to ask (`locate`) and reads the answer (`read`); `crawler.finder` asks. To add one,
+derive from `Source` in a file of your own and name it: `--sources listed,my_package.my_module:MySource`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What only this host may see, added to a request on its way out; it is in no log, ledger or queue."""
+    """What only this host may see, added to a request on its way out; it is in no log and no ledger."""
 
     host: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

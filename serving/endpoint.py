@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from cluster.errors import ServingError
 from cluster.nodes import connect
+from cluster.ports import try_port
 from cluster.settings import Settings
 from cluster.store import open_store
 from serving.app import APP_NAME, ServeOptions, build_app
@@ -79,13 +79,7 @@ def running(options: ServeOptions, settings: Settings, *, host: str, port: int) 
 def check_port(host: str, port: int) -> None:
     """Raise ServingError unless `host:port` can be listened on now."""
     try:
-        family, kind, protocol, _, bound = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # As servers do: the last connections of a server that just ended do not hold its port.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(bound)
-            # On Linux two sockets that reuse may both bind, but only one may listen.
-            probe.listen()
+        try_port(host, port)
     except OSError as error:
         raise ServingError(
             f"cannot listen on {host} port {port}: {error.strerror or error}; choose another with --port or --host"

@@ -48,7 +48,7 @@ def _children() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(os.getpid()).children()
-        if child.status() != psutil.STATUS_ZOMBIE and "crawler.decoder" in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and "crawler.decoder" in " ".join(child.cmdline())
     ]
 
 
