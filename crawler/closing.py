@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from typing import Self
 
 from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.http import Request
-from twisted.python.failure import Failure
 
+from crawler.downloader import turns
 from crawler.failures import ClosingError
 
 # In a request's meta: whether its title may stay open for the next run, for nothing was spent on it yet.
@@ -31,18 +29,30 @@ def is_closing(crawler: Crawler) -> bool:
     return slot is not None and slot.closing is not None
 
 
-@contextlib.contextmanager
-def held_open(crawler: Crawler) -> Iterator[None]:
-    """Let no crawl end in here. Scrapy waits for requests under way, and not for what comes between and after them."""
-    slot = crawler.engine._slot if crawler.engine else None
-    if slot is None:
-        raise ClosingError("the crawl has ended")
-    held = Request("data:,")
-    slot.add_request(held)
-    try:
-        yield
-    finally:
-        slot.remove_request(held)
+class Hold:
+    """Lets no crawl end while titles are under way: Scrapy itself waits for its own requests only.
+
+    Used as a context manager, any number of times at once. Raises ClosingError where the crawl has ended.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._held = Request("data:,")
+        self._holders = 0
+
+    def __enter__(self) -> None:
+        slot = self._crawler.engine._slot if self._crawler.engine else None
+        if slot is None:
+            raise ClosingError("the crawl has ended")
+        if not self._holders:
+            slot.add_request(self._held)
+        self._holders += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._holders -= 1
+        slot = self._crawler.engine._slot if self._crawler.engine else None
+        if not self._holders and slot is not None:
+            slot.remove_request(self._held)
 
 
 class PromptCloseExtension:
@@ -78,12 +88,8 @@ class PromptCloseExtension:
 
     def _let_go(self) -> None:
         engine = self._crawler.engine
-        for slot in list(engine.downloader.slots.values()) if engine else []:
-            waiting = list(slot.queue)
-            # robots.txt is kept too: without it a host would be asked what it forbids.
-            kept = [(request, answer) for request, answer in waiting if not request.meta.get(MAY_BE_LEFT)]
-            slot.queue.clear()
-            slot.queue.extend(kept)
-            for request, answer in waiting:
-                if request.meta.get(MAY_BE_LEFT):
-                    answer.errback(Failure(ClosingError(f"{request.url} is left for the next run")))
+        for slot in engine.downloader.slots.values() if engine else []:
+            # robots.txt is waited for: without it a host would be asked what it forbids.
+            for request, turn in turns(slot):
+                if request.meta.get(MAY_BE_LEFT) and not turn.done():
+                    turn.set_exception(ClosingError(f"{request.url} is left for the next run"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from scrapy.crawler import Crawler
@@ -15,6 +15,7 @@ from scrapy.settings import BaseSettings
 from cluster.errors import CrawlerError
 from crawler.closing import MAY_BE_LEFT, is_closing
 from crawler.decoder import Decoders
+from crawler.downloader import AwaitedDownloader
 from crawler.failures import ClosingError, UnsentError, forbids_ai, rejection_of_error, rejection_of_status
 from crawler.handlers import CREDENTIAL, SENT
 from crawler.items import Attempt
@@ -91,7 +92,7 @@ class Finder:
         except ValueError as error:
             return Rejected(Reason.BAD_URL, str(error)), {}
         try:
-            response = await engine.download_async(request)
+            response = await cast("AwaitedDownloader", engine.downloader).get(request)
         except ClosingError:
             raise
         except Exception as error:

@@ -20,6 +20,8 @@ DOWNLOAD_HANDLERS = {
     "http": "crawler.handlers.PosterDownloadHandler",
     "https": "crawler.handlers.PosterDownloadHandler",
 }
+# One coroutine a request, and limits that hold (`crawler.downloader`).
+DOWNLOADER = "crawler.downloader.AwaitedDownloader"
 # Unlike Scrapy's default: a key is shown to nobody but its host.
 DOWNLOAD_VERIFY_CERTIFICATES = True
 COOKIES_ENABLED = False
@@ -39,6 +41,16 @@ AUTOTHROTTLE_START_DELAY = 0.5
 AUTOTHROTTLE_MAX_DELAY = 60
 AUTOTHROTTLE_TARGET_CONCURRENCY = 4.0
 RETRY_TIMES = 2
+# What the download handler raises. Scrapy's list names its other handlers' too, which would be imported for that.
+RETRY_EXCEPTIONS = [
+    "scrapy.exceptions.CannotResolveHostError",
+    "scrapy.exceptions.DownloadConnectionRefusedError",
+    "scrapy.exceptions.DownloadFailedError",
+    "scrapy.exceptions.DownloadTimeoutError",
+    "scrapy.exceptions.ResponseDataLossError",
+    # HttpCompressionMiddleware, where a compressed answer is empty.
+    "builtins.OSError",
+]
 # The ledger says what became of each title.
 RETRY_GIVE_UP_LOG_LEVEL = "INFO"
 RETRY_AFTER_MAX_S = 120
@@ -64,6 +76,8 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
+    # Off anyway, and its import alone takes longer than a hundred posters.
+    "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,
     # Below the retries and the redirects, so that a block page is never asked for again, nor followed to; it reads
     # the answer as it was before its compression.
     "crawler.middlewares.BlockPageMiddleware": 610,

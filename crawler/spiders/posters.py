@@ -19,7 +19,7 @@ from scrapy.settings import BaseSettings
 from cluster.errors import OnesheetError, StoreError
 from cluster.settings import load_settings
 from crawler.budget import Allowance
-from crawler.closing import held_open, is_closing
+from crawler.closing import Hold, is_closing
 from crawler.decoder import Decoders
 from crawler.failures import ClosingError
 from crawler.finder import Finder, most_requests
@@ -92,6 +92,7 @@ class PostersSpider(scrapy.Spider):
     def _prepare(self, crawler: Crawler, plan: Plan) -> None:
         self.decoders = Decoders(crawler.settings.getint("DECODERS"), max_pixels=plan.settings.max_poster_pixels)
         self._finder = Finder(crawler, plan, self.decoders, self.stop)
+        self._hold = Hold(crawler)
         # Some ask while others are on their way to the store.
         most = most_requests(crawler.settings) + crawler.settings.getint("STORE_THREADS")
         self._room = asyncio.Semaphore(most)
@@ -156,7 +157,7 @@ class PostersSpider(scrapy.Spider):
 
     async def _seek(self, trail: Trail) -> None:
         """One title, from its first request to its row."""
-        with contextlib.suppress(ClosingError), held_open(self.crawler):
+        with contextlib.suppress(ClosingError), self._hold:
             attempt = await self._finder.find(trail)
             if self.crawler.engine:
                 await self.crawler.engine.scraper.start_itemproc_async(attempt, response=None)
