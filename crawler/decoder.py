@@ -1,31 +1,22 @@
 """Processes of their own that decode pictures: the other cores get work, and hostile bytes never meet the crawl.
 
-Each is fed and read over a socket pair, in order: a frame is four bytes of length and that many bytes. A decoder that
-dies over a picture (a crash in a C library, its limit of memory) costs that picture, which is `corrupt`.
+Each is fed and read over a socket pair, in order (`crawler.decoder_process`). A decoder that dies over a picture (a
+crash in a C library, its limit of memory) costs that picture, which is `corrupt`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import resource
 import socket
-import struct
 import subprocess
 import sys
 from collections import deque
-from dataclasses import asdict
-from typing import Any
 
-from crawler import images
+from crawler.decoder_process import LENGTH, from_json
 from crawler.outcomes import PosterFacts, Reason, Rejected
 
-_LENGTH = struct.Struct("!I")
-_COMMAND = ("-m", "crawler.decoder")
-# A picture of max_pixels in full colour, its scaled copies, and the interpreter with its libraries.
-_BYTES_A_PIXEL = 16
-_BASE_BYTES = 2 * 2**30
+_COMMAND = ("-m", "crawler.decoder_process")
 
 
 class Decoders:
@@ -38,6 +29,8 @@ class Decoders:
     async def inspect(self, data: bytes) -> PosterFacts | Rejected:
         """What `crawler.images.inspect` says of the bytes."""
         if not self._decoders:
+            from crawler import images  # noqa: PLC0415  a crawl with decoders needs no Pillow of its own
+
             return images.inspect(data, max_pixels=self._max_pixels)
         return await min(self._decoders, key=lambda decoder: decoder.waiting).inspect(data)
 
@@ -48,11 +41,11 @@ class Decoders:
 
 
 class _Decoder:
-    """One process, started with its first picture, and again where it died."""
+    """One process, started at once, for its imports take as long as those of the crawl, and again where it died."""
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process, self._socket = self._launch()
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._answers: deque[asyncio.Future[PosterFacts | Rejected]] = deque()
@@ -80,21 +73,21 @@ class _Decoder:
                 await asyncio.wait(self._answers)
             writer = self._writer
             if writer is None or writer.is_closing():
-                writer = await self._start()
+                writer = await self._connect()
             answer: asyncio.Future[PosterFacts | Rejected] = asyncio.get_running_loop().create_future()
             self._answers.append(answer)
-            writer.write(_LENGTH.pack(len(data)))
-            writer.write(data)
+            # Together: each write is a system call, and wakes the other end.
+            writer.writelines((LENGTH.pack(len(data)), data))
             if alone:
                 return await answer
         return await answer
 
-    async def _start(self) -> asyncio.StreamWriter:
+    def _launch(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, *_COMMAND, str(theirs.fileno()), str(self._max_pixels)]
             search = os.pathsep.join(filter(None, [*sys.path]))
-            self._process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
                 command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -103,67 +96,37 @@ class _Decoder:
                 # Ctrl-C is for the crawl, which still needs what is under way.
                 start_new_session=True,
             )
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+        return process, ours
+
+    async def _connect(self) -> asyncio.StreamWriter:
+        if self._writer is not None:
+            self._process, self._socket = self._launch()
+        reader, self._writer = await asyncio.open_connection(sock=self._socket)
         self._reading = asyncio.ensure_future(self._read(reader, self._writer))
         return self._writer
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-                answer = _from_json(await reader.readexactly(size))
-                self._answers.popleft().set_result(answer)
+                (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                answer = from_json(await reader.readexactly(size))
+                asked = self._answers.popleft()
+                if not asked.done():
+                    asked.set_result(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
-            if self._process:
-                self._process.wait()
+            self._process.wait()
             waiting, self._answers = self._answers, deque()
             for each in waiting:
                 if not each.done():
                     each.set_exception(ConnectionError("the decoder died"))
 
     async def close(self) -> None:
+        self._process.terminate()
         if self._writer:
             self._writer.close()
-        if self._process:
-            self._process.terminate()
+        else:
+            self._socket.close()
         if self._reading:
             await asyncio.wait([self._reading])
-
-
-def serve(pictures: socket.socket, *, max_pixels: int) -> None:
-    """Answer one picture after the other until the other end is closed."""
-    stream = pictures.makefile("rwb", buffering=1 << 20)
-    while head := stream.read(_LENGTH.size):
-        data = stream.read(_LENGTH.unpack(head)[0])
-        said = _as_json(images.inspect(data, max_pixels=max_pixels))
-        stream.write(_LENGTH.pack(len(said)) + said)
-        stream.flush()
-
-
-def _as_json(outcome: PosterFacts | Rejected) -> bytes:
-    # JSON and not pickle: what decodes hostile bytes must not be able to run code where it answers.
-    return json.dumps(asdict(outcome)).encode()
-
-
-def _from_json(said: bytes) -> PosterFacts | Rejected:
-    known: dict[str, Any] = json.loads(said)
-    if "reason" in known:
-        return Rejected(Reason(known["reason"]), known["detail"])
-    return PosterFacts(**known)
-
-
-def main() -> None:
-    """Decode what comes over the socket that the last two arguments name: its descriptor, the limit of pixels."""
-    descriptor, max_pixels = (int(argument) for argument in sys.argv[-2:])
-    limit = _BASE_BYTES + max_pixels * _BYTES_A_PIXEL
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    with socket.socket(fileno=descriptor) as pictures:
-        try:
-            serve(pictures, max_pixels=max_pixels)
-        except (BrokenPipeError, ConnectionResetError):
-            return  # the crawl is gone
-
-
-if __name__ == "__main__":
-    main()
+        self._process.wait()

@@ -61,6 +61,11 @@ def inspect(data: bytes, *, max_pixels: int) -> PosterFacts | Rejected:
     )
 
 
+def warm_up() -> None:
+    """Spend now what the first picture would cost: imagehash imports SciPy with its first hash."""
+    imagehash.phash(Image.new("L", (_HASH_SIDE_PX, _HASH_SIDE_PX)))
+
+
 def decode(data: bytes, *, max_pixels: int) -> Image.Image | Rejected:
     """The picture, loaded whole; of an animation the first frame. Never raises on any bytes.
 

@@ -48,7 +48,7 @@ def _children() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(os.getpid()).children()
-        if child.status() != psutil.STATUS_ZOMBIE and "crawler.decoder" in " ".join(child.cmdline())
+        if child.status() != psutil.STATUS_ZOMBIE and "crawler.decoder_process" in " ".join(child.cmdline())
     ]
 
 
@@ -70,7 +70,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Stands for a crash in a C library: the process ends itself over exactly these bytes."""
     die = "os._exit(9) if b'deadly' in data else inspect(data, **limit)"
     hook = f"import os, crawler.images as i; inspect = i.inspect; i.inspect = lambda data, **limit: {die}"
-    monkeypatch.setattr("crawler.decoder._COMMAND", ("-c", f"{hook}; import crawler.decoder as d; d.main()"))
+    monkeypatch.setattr("crawler.decoder._COMMAND", ("-c", f"{hook}; import crawler.decoder_process as d; d.main()"))
     return b"\xff\xd8\xff" + b"deadly"
 
 
