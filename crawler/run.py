@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
@@ -11,6 +12,9 @@ from scrapy.settings import Settings as ScrapySettings
 from cluster.errors import CrawlerError
 from crawler.plan import Plan
 from crawler.spiders.posters import PostersSpider
+
+# How many objects more may be there before Python looks for cycles among them; its own 700 are two requests.
+_GARBAGE = 10_000
 
 
 def run_crawl(plan: Plan, *, progress: str = "bar", **settings: Any) -> PostersSpider:
@@ -28,6 +32,10 @@ def run_crawl(plan: Plan, *, progress: str = "bar", **settings: Any) -> PostersS
         logging.getLogger("scrapy").setLevel(logging.INFO)
     crawler = process.create_crawler(PostersSpider)
     process.crawl(crawler, plan=plan)
+    # What is imported by now stays to the end. To look through it again and again, and through what a few posters
+    # left, was a fifteenth of the time.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     process.start()
     spider = crawler.spider
     if not isinstance(spider, PostersSpider):

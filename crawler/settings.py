@@ -77,8 +77,6 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
-    # Off anyway, and its import alone takes longer than a hundred posters.
-    "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,
     # Below the retries and the redirects, so that a block page is never asked for again, nor followed to; it reads
     # the answer as it was before its compression.
     "crawler.middlewares.BlockPageMiddleware": 610,
