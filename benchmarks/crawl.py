@@ -18,11 +18,11 @@ below --peers-folder.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,10 +93,12 @@ class Bench:
         self.site = site
         self._server = server
         self._folder = folder
+        self._runs = itertools.count()
 
     def run(self, contender: Contender, count: int) -> Run:
         """Run a contender on the first `count` posters. Ends the benchmark unless it stored each of them."""
-        store, log = self._folder / "store", self._folder / "log"
+        # Deleted at the end only: ext4 makes new files slowly for minutes after many were deleted.
+        store, log = self._folder / f"store-{next(self._runs)}", self._folder / "log"
         log.unlink(missing_ok=True)
         os.sync()
         nginx_before = self._server.cpu_s()
@@ -108,7 +110,6 @@ class Bench:
             not_ours=self._server.pids(),
         )
         images = stored(store)
-        shutil.rmtree(store, ignore_errors=True)
         if result.exit_code or images != count:
             said = log.read_text(errors="replace")[-3000:]
             sys.exit(f"{contender.name} stored {images} of {count} images, exit code {result.exit_code}:\n{said}")
