@@ -48,7 +48,8 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
 
 
     async def _read_response(self, response: _ClientResponse, request: Request) -> Response:
-        limit, expected = self._default_maxsize, response.content_length
+        limit: int = request.meta.get("download_maxsize", self._default_maxsize)
+        expected = response.content_length
         if limit and expected and expected > limit:
             self._cancel_maxsize(expected, limit, request, expected=True)
         chunks, size = [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import random
@@ -171,6 +172,7 @@ class LinkLocalMiddleware:
             raise BadAddressError(f"{request.url} is an address that no poster comes from")
 
 
+@functools.lru_cache(maxsize=1024)
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that a host is, in any spelling that resolvers take: 2852039166 and 0xa9.0xfe.43518 are one too."""
     host = host.rstrip(".")
