@@ -1,0 +1,72 @@
+"""The downloader in whole crawls: a slot's limit holds for requests that come at the same moment."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from crawler.site.content import SiteContent
+from tests.crawler.harvests import Finish, Harvest, crawl, write_movie_genre
+
+_POSTER = SiteContent.invented(2).poster_bytes("tt9900001") or b""
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """A host that takes a while, and counts how many wait for it at once."""
+
+    now: ClassVar[Counter[str]]
+    most: ClassVar[Counter[str]]
+    counting: ClassVar[threading.Lock] = threading.Lock()
+
+    def do_GET(self) -> None:
+        kind = self.path.strip("/").partition("/")[0]
+        with self.counting:
+            self.now[kind] += 1
+            self.most[kind] = max(self.most[kind], self.now[kind])
+        time.sleep(0.1)
+        with self.counting:
+            self.now[kind] -= 1
+        body = _POSTER if kind == "posters" else b""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def slow() -> Iterator[tuple[int, Counter[str]]]:
+    """The port of such a host, and the most that it was asked for at once, by kind."""
+    _Slow.now, _Slow.most = Counter(), Counter()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1], _Slow.most
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_host_is_asked_for_no_more_at_once_than_its_slot_says(
+    concurrency: int, tmp_path: Path, finish: Finish, slow: tuple[int, Counter[str]]
+) -> None:
+    port, most = slow
+    rows = [(f"tt{number:07}", f"http://127.0.0.1:{port}/posters/{number}.jpg") for number in range(1, 13)]
+    catalog, store = write_movie_genre(tmp_path / "films.csv", rows), tmp_path / "store"
+    slots = {"127.0.0.1": {"concurrency": concurrency, "delay": 0}}
+    given = ("-a", "sources=listed", "-s", "AUTOTHROTTLE_ENABLED=0", "-s", f"DOWNLOAD_SLOTS={json.dumps(slots)}")
+    run = crawl(finish, catalog, store, *given)
+    assert run.returncode == 0, run.stderr
+    assert most["posters"] == concurrency
+    harvest = Harvest(store)
+    harvest.assert_whole(12)
+    assert len(harvest.stored) == 12
