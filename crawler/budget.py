@@ -65,12 +65,14 @@ class BudgetExtension:
     def from_crawler(cls, crawler: Crawler) -> Self:
         extension = cls(crawler)
         crawler.signals.connect(extension._opened, signals.spider_opened)
-        crawler.signals.connect(extension._scraped, signals.item_scraped)
         crawler.signals.connect(extension._closed, signals.spider_closed)
         return extension
 
     def _opened(self, spider: Any) -> None:
         self._options = getattr(getattr(spider, "plan", None), "options", None)
+        if self._options and self._options.max_bytes:
+            # Scrapy makes a task of each listener for each item.
+            self._crawler.signals.connect(self._scraped, signals.item_scraped)
         minutes = self._options.max_minutes if self._options else None
         if minutes:
             loop = asyncio.get_running_loop()

@@ -6,16 +6,18 @@ import asyncio
 import logging
 from collections import deque
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 from scrapy import signals
 from scrapy.core.downloader import Downloader, Slot
 from scrapy.http import Request, Response
 from scrapy.utils.asyncio import call_later
+from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.log import logformatter_adapter
 
 log = logging.getLogger(__name__)
 
+_ANSWERS = (Response, Request)
 # A request that waits for its host's slot, and what is done once it is its turn.
 Turns = deque[tuple[Request, "asyncio.Future[None]"]]
 
@@ -26,7 +28,8 @@ class AwaitedDownloader(Downloader):
     A slot's room is taken at once. Scrapy takes it when the request's task has begun, so that of several that come in
     one turn of the event loop all pass a slot which has room for one.
 
-    A request is one coroutine. Scrapy makes three tasks and as many Deferreds of it, a fifth of what a poster costs.
+    A request is one coroutine. Scrapy makes three tasks and as many Deferreds of it, and a coroutine for each method of
+    each middleware: a third of what a poster costs.
     """
 
     async def get(self, request: Request) -> Response:
@@ -34,12 +37,37 @@ class AwaitedDownloader(Downloader):
         while True:
             self.active.add(request)
             try:
-                said = await self.middleware.download_async(self._enqueue_request, request)
+                said = await self._through(request)
             finally:
                 self.active.remove(request)
             if isinstance(said, Response):
                 return self._received(said, request)
             request = said
+
+    async def _through(self, request: Request) -> Response | Request:
+        """As the middlewares' own `download_async`, less a coroutine for each one that has nothing to wait for."""
+        chain: Any = self.middleware
+        said: Any = None
+        try:
+            for method in chain.methods["process_request"]:
+                said = chain._handle_mw_method(method, request=request)
+                if said is not None and not isinstance(said, _ANSWERS):
+                    said = await ensure_awaitable(said)
+                if said is not None:
+                    break
+            else:
+                said = await self._enqueue_request(request)
+        except Exception as error:  # noqa: BLE001, RUF100  which of them have an answer is for the middlewares to say
+            said = await chain._process_exception(error, request)
+        for method in chain.methods["process_response"]:
+            if not isinstance(said, Response):
+                break
+            said = chain._handle_mw_method(method, request=request, response=said)
+            if not isinstance(said, _ANSWERS):
+                said = await ensure_awaitable(said)
+        if not isinstance(said, _ANSWERS):
+            raise TypeError(f"a downloader middleware made {type(said).__name__} of {request}")
+        return said
 
     def _received(self, response: Response, request: Request) -> Response:
         spider = self.crawler.spider

@@ -46,7 +46,6 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
             raise type(error)(text) from None
         return response.replace(url=request.url)
 
-
     async def _read_response(self, response: _ClientResponse, request: Request) -> Response:
         limit: int = request.meta.get("download_maxsize", self._default_maxsize)
         expected = response.content_length

@@ -81,6 +81,8 @@ DOWNLOADER_MIDDLEWARES = {
     # the answer as it was before its compression.
     "crawler.middlewares.BlockPageMiddleware": 610,
     "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 620,
+    "scrapy.downloadermiddlewares.stats.DownloaderStats": None,
+    "crawler.middlewares.LeanDownloaderStats": 850,
 }
 ITEM_PIPELINES = {
     "crawler.pipelines.StorePipeline": 200,
