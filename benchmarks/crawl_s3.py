@@ -59,11 +59,13 @@ class Bench:
     not_ours: frozenset[int]
 
     def crawl(self, count: int) -> measured.Measured:
-        """`onesheet crawl` of the first `count` posters, under a prefix of its own."""
-        contender = Onesheet()
+        """`scrapy crawl posters` of the first `count` posters, under a prefix of its own, with as many threads."""
         url = self._fresh("crawl")
-        environment = {**contender.environment(self.site), **self.environment}
-        return self._run(contender.command(self.site, count, Path("STORE")), url, count, environment)
+        environment = {**Onesheet().environment(self.site), **self.environment}
+        command: list[str | Path] = [Path(sys.executable).with_name("scrapy"), "crawl", "posters", "-L", "WARNING"]
+        command += ["-s", f"STORE_THREADS={self.threads}", "-s", "PROGRESS=none"]
+        command += ["-a", f"catalog={self.site.catalog(count)}", "-a", f"store={url}"]
+        return self._run(command, url, count, environment)
 
     def bare(self, count: int) -> measured.Measured:
         """The bare loop over the same posters."""
