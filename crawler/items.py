@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from crawler.outcomes import PosterFacts, Rejected
 from crawler.search import Trail
 
+# Scrapy's stats count the titles by this and their reason, or `stored`.
+TITLES = "titles/"
+
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:

@@ -18,7 +18,7 @@ from scrapy.exceptions import DropItem
 from cluster.errors import KeyNotFoundError, StoreError, StoreUnavailableError
 from cluster.store import Store
 from crawler.closing import is_closing
-from crawler.items import Attempt
+from crawler.items import TITLES, Attempt
 from crawler.ledger import LedgerRow
 from crawler.outcomes import PosterFacts, Rejected
 from crawler.spiders.posters import PostersSpider
@@ -96,7 +96,7 @@ class LedgerPipeline:
             # Whoever stopped the crawl may not wait for its end.
             await self._patience.run(ledger.flush)
         if self._crawler.stats:
-            self._crawler.stats.inc_value(f"titles/{row.reason or row.outcome}")
+            self._crawler.stats.inc_value(f"{TITLES}{row.reason or row.outcome}")
         return {name: value for name in _COLUMNS if (value := getattr(row, name)) is not None}
 
     async def _flush_regularly(self) -> None:

@@ -13,8 +13,13 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 
 from cluster.console import console
+from crawler.items import TITLES
 
 log = logging.getLogger(__name__)
+
+# How often a bar moves, and a line is written where there is no bar.
+_REFRESH_S = 0.25
+_LINE_S = 5.0
 
 
 class ProgressExtension:
@@ -25,8 +30,6 @@ class ProgressExtension:
         if kind not in ("log", "bar"):
             raise NotConfigured
         self._crawler = crawler
-        self._interval_s = 5.0
-        self._count = self._stored = 0
         self._began = time.monotonic()
         self._task: asyncio.Task[None] | None = None
         self._bar = Progress(
@@ -46,7 +49,6 @@ class ProgressExtension:
     def from_crawler(cls, crawler: Crawler) -> Self:
         extension = cls(crawler)
         crawler.signals.connect(extension._opened, signals.spider_opened)
-        crawler.signals.connect(extension._scraped, signals.item_scraped)
         crawler.signals.connect(extension._closed, signals.spider_closed)
         return extension
 
@@ -54,35 +56,28 @@ class ProgressExtension:
         self._bar.start()
         self._task = asyncio.ensure_future(self._tell_regularly())
 
-    def _scraped(self, item: dict[str, object]) -> None:
-        self._count += 1
-        self._stored += item["outcome"] == "stored"
-        self._bar.update(self._id, completed=self._done(), total=self._total(), rate=f"{self._rate():.0f}/s")
-
     def _closed(self) -> None:
         if self._task:
             self._task.cancel()
-        self._bar.stop()
         self._tell()
+        self._bar.stop()
 
     async def _tell_regularly(self) -> None:
+        # Looked at now and then: a listener for each item, and a bar drawn for each, cost as much as its decoding.
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(_LINE_S if self._bar.disable else _REFRESH_S)
             self._tell()
 
     def _tell(self) -> None:
-        if self._bar.disable and self._total():
-            rejected = self._count - self._stored
+        stats = self._crawler.stats.get_stats() if self._crawler.stats else {}
+        stored = int(stats.get(f"{TITLES}stored", 0))
+        count = sum(int(number) for name, number in stats.items() if name.startswith(TITLES))
+        done = int(getattr(self._crawler.spider, "done_before", 0)) + count
+        total = int(getattr(self._crawler.spider, "total", 0))
+        rate = f"{count / max(time.monotonic() - self._began, 1e-3):.0f}"
+        if not self._bar.disable:
+            self._bar.update(self._id, completed=done, total=total, rate=f"{rate}/s")
+        elif total:
             self._speaks(
-                f"titles {self._done()}/{self._total()}: stored {self._stored}, rejected {rejected} "
-                f"in this run, {self._rate():.0f} titles/s"
+                f"titles {done}/{total}: stored {stored}, rejected {count - stored} in this run, {rate} titles/s"
             )
-
-    def _rate(self) -> float:
-        return self._count / max(time.monotonic() - self._began, 1e-3)
-
-    def _done(self) -> int:
-        return int(getattr(self._crawler.spider, "done_before", 0)) + self._count
-
-    def _total(self) -> int:
-        return int(getattr(self._crawler.spider, "total", 0))
