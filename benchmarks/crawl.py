@@ -23,6 +23,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,6 @@ from benchmarks.crawl_peers.contenders import (
     Img2dataset,
     Onesheet,
     Site,
-    can_shard,
     install_img2dataset,
     stored,
 )
@@ -221,10 +221,10 @@ def main(
     if quick:
         titles, rounds = min(titles, _QUICK_TITLES), 1
     contenders: list[Contender] = [Onesheet()]
-    if can_shard():
-        contenders.append(Onesheet(name="onesheet --shards 2", options=("--shards", "2")))
-    else:
-        console.print("no row for two shards: this onesheet has no `crawl --shards`")
+    if shutil.which("taskset"):
+        # What a shard has: the pair says how shards scale with their cores.
+        contenders.append(Onesheet(name="onesheet on one core", before=("taskset", "-c", "0")))
+    contenders.append(Onesheet(name="onesheet --shards 2", options=("--shards", "2")))
     contenders += [ImagesPipeline("start"), ImagesPipeline("page")]
     peers = []
     facts = machine()

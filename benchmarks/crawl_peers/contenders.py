@@ -38,15 +38,20 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Onesheet:
-    """`onesheet crawl` with everything that it does: verified, sha256, perceptual hash, ledger."""
+    """`onesheet crawl` with everything that it does: verified, sha256, perceptual hash, ledger.
+
+    before: the beginning of the command line, such as taskset with a core.
+    """
 
     name: str = "onesheet"
     options: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
     folder: Path | None = None
 
     def command(self, site: Site, count: int, store: Path) -> list[str | Path]:
         """The command line."""
-        return [_beside_python("onesheet"), "crawl", site.catalog(count), "--store", store, *self.options, "--json"]
+        crawl = [_beside_python("onesheet"), "crawl", site.catalog(count), "--store", store, *self.options, "--json"]
+        return [*self.before, *crawl]
 
     def environment(self, site: Site) -> dict[str, str]:
         """Every host's URLs lead to the local site."""
@@ -123,13 +128,6 @@ def install_img2dataset(peers: Path) -> Path:
         subprocess.run([*pip, "-r", str(_REQUIREMENTS)], check=True)
         shutil.copyfile(_REQUIREMENTS, done)
     return home / "bin" / "img2dataset"
-
-
-def can_shard() -> bool:
-    """Whether this onesheet knows `crawl --shards`."""
-    command = [str(_beside_python("onesheet")), "crawl", "--help"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment({"COLUMNS": "200"}))
-    return "--shards" in said.stdout
 
 
 def stored(store: Path) -> int:
