@@ -50,7 +50,7 @@ class Onesheet:
 
     def command(self, site: Site, count: int, store: Path) -> list[str | Path]:
         """The command line."""
-        crawl = [_beside_python("onesheet"), "crawl", site.catalog(count), "--store", store, *self.options, "--json"]
+        crawl: list[str | Path] = [_beside_python("onesheet"), "crawl", site.catalog(count), "--store", store, *self.options, "--json"]
         return [*self.before, *crawl]
 
     def environment(self, site: Site) -> dict[str, str]:
