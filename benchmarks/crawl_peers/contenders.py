@@ -50,8 +50,8 @@ class Onesheet:
 
     def command(self, site: Site, count: int, store: Path) -> list[str | Path]:
         """The command line."""
-        crawl: list[str | Path] = [_beside_python("onesheet"), "crawl", site.catalog(count), "--store", store, *self.options, "--json"]
-        return [*self.before, *crawl]
+        crawl = (_beside_python("onesheet"), "crawl", site.catalog(count), "--store", store)
+        return [*self.before, *crawl, *self.options, "--json"]
 
     def environment(self, site: Site) -> dict[str, str]:
         """Every host's URLs lead to the local site."""
