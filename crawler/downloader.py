@@ -91,14 +91,14 @@ class AwaitedDownloader(Downloader):
         turns(slot).append((request, turn))
         self._process_queue(slot)
         try:
-            if not turn.done():
-                await turn
-            turn.result()
+            await turn
             return await self._download(slot, request)
         finally:
             slot.active.remove(request)
-            # Where it was cancelled between its turn and the download.
-            slot.transferring.discard(request)
+            if request in slot.transferring:
+                # Cancelled between its turn and its download: its room is another's.
+                slot.transferring.remove(request)
+                self._process_queue(slot)
 
     def _process_queue(self, slot: Slot) -> None:
         if slot.latercall:

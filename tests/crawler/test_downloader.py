@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -12,7 +14,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from scrapy.http import Request, Response
+from scrapy.utils.test import get_crawler
 
+from crawler.downloader import AwaitedDownloader
 from crawler.site.content import SiteContent
 from tests.crawler.harvests import Finish, Harvest, crawl, write_movie_genre
 
@@ -70,3 +75,35 @@ def test_a_host_is_asked_for_no_more_at_once_than_its_slot_says(
     harvest = Harvest(store)
     harvest.assert_whole(12)
     assert len(harvest.stored) == 12
+
+
+def test_a_request_that_is_cancelled_at_its_turn_leaves_its_room_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    may_end: dict[str, asyncio.Event] = {}
+
+    async def answer(request: Request) -> Response:
+        asked.append(request.url[-1])
+        await may_end[request.url[-1]].wait()
+        return Response(request.url)
+
+    async def three_requests() -> None:
+        downloader = AwaitedDownloader(get_crawler(settings_dict={"CONCURRENT_REQUESTS_PER_DOMAIN": 1}))
+        monkeypatch.setattr(downloader.handlers, "download_request_async", answer)
+        tasks = {}
+        for name in "abc":
+            may_end[name] = asyncio.Event()
+            tasks[name] = asyncio.ensure_future(downloader._enqueue_request(Request(f"http://host/{name}")))
+        await asyncio.sleep(0)
+        (slot,) = downloader.slots.values()
+        may_end["a"].set()
+        may_end["c"].set()
+        while not any(request.url.endswith("b") for request in slot.transferring):
+            await asyncio.sleep(0)
+        tasks["b"].cancel()
+        await asyncio.wait_for(tasks["c"], 5)
+        with contextlib.suppress(asyncio.CancelledError):
+            await tasks["b"]
+        assert (asked, slot.active, slot.transferring) == (["a", "c"], set(), set())
+        downloader.close()
+
+    asyncio.run(three_requests())
