@@ -101,6 +101,7 @@ class TestOnARealCluster:
         result = jobs.submit(["true"], address=ray_head.dashboard_url, write_log=lambda _: None)
         assert result.status is JobStatus.SUCCEEDED
 
+    @pytest.mark.fault
     def test_ctrl_c_stops_the_job_and_says_where_its_log_is(self, ray_head: LocalCluster) -> None:
         script = (
             "import sys; from cluster import jobs\n"

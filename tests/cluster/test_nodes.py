@@ -121,6 +121,7 @@ class TestLocalCluster:
         assert not folder.exists()
         job_client(ray_head.dashboard_url).list_jobs()
 
+    @pytest.mark.fault
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_nothing_runs_on_when_a_signal_ends_its_owner(self, number: signal.Signals) -> None:
         if number == signal.SIGKILL and sys.platform != "linux":
@@ -140,6 +141,7 @@ class TestLocalCluster:
         assert _left(started) == []
         assert not folder.exists()
 
+    @pytest.mark.fault
     def test_a_cluster_that_cannot_start_says_why(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]

@@ -203,6 +203,7 @@ def test_a_second_run_asks_only_for_what_has_a_passing_reason(rehearsal: Rehears
     rehearsal.harvest.assert_whole(TITLES)
 
 
+@pytest.mark.fault
 def test_slow_deaf_large_and_missing_answers_have_their_reasons(tmp_path: Path, finish: Finish) -> None:
     content = SiteContent.invented(40)
 

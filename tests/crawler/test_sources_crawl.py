@@ -102,6 +102,7 @@ def test_tmdb_tells_films_and_series_apart(chained: Chained) -> None:
     assert (rows[EPISODE]["page_kind"], rows[GAME]["page_kind"]) == (Kind.EPISODE, Kind.GAME)
 
 
+@pytest.mark.fault
 def test_tmdbs_retry_after_is_waited_for(tmp_path: Path, finish: Finish) -> None:
     ids = list(_TITLES.titles)[:3]
     with running_site(titles=30, tmdb_token=TOKEN, tmdb_rate=1) as site:
@@ -116,6 +117,7 @@ def test_tmdbs_retry_after_is_waited_for(tmp_path: Path, finish: Finish) -> None
     assert times[2] - times[1] >= 1 <= times[4] - times[3]
 
 
+@pytest.mark.fault
 def test_a_wrong_tmdb_token_stops_the_crawl_and_the_right_one_finishes_it_in_the_order_of_the_user(
     tmp_path: Path, finish: Finish
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_wrong_tmdb_token_stops_the_crawl_and_the_right_one_finishes_it_in_the
     assert {imdb_id for imdb_id, row in harvest.stored.items() if row["source"] == "tmdb"} == of_tmdb
 
 
+@pytest.mark.fault
 def test_omdbs_quota_ends_the_source_and_not_the_crawl(tmp_path: Path, finish: Finish) -> None:
     ids = [title.imdb_id for title in _TITLES.titles.values()][:10]
     catalog = write_ids(tmp_path / "ids.txt", ids)
@@ -181,6 +184,7 @@ def _texts(folder: Path) -> Iterator[str]:
         yield str(read_ledger(Harvest(ledger.parents[1]).store, ledger.name).to_pylist())
 
 
+@pytest.mark.fault
 def test_no_key_is_seen_anywhere(tmp_path: Path, start: Start, finish: Finish) -> None:
     """Not in the log at its most talkative, the job folder, the ledger, the export, or a Ray job."""
     # Mostly episodes, which TMDB does not find by their id, so that OMDb is asked too.
