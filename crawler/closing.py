@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Self
+from typing import Any, Self
 
 from scrapy import signals
 from scrapy.crawler import Crawler
@@ -41,7 +41,7 @@ class Hold:
         self._holders = 0
 
     def __enter__(self) -> None:
-        slot = self._crawler.engine._slot if self._crawler.engine else None
+        slot = self._slot
         if slot is None:
             raise ClosingError("the crawl has ended")
         if not self._holders:
@@ -50,9 +50,13 @@ class Hold:
 
     def __exit__(self, *_: object) -> None:
         self._holders -= 1
-        slot = self._crawler.engine._slot if self._crawler.engine else None
+        slot = self._slot
         if not self._holders and slot is not None:
             slot.remove_request(self._held)
+
+    @property
+    def _slot(self) -> Any:
+        return self._crawler.engine._slot if self._crawler.engine else None
 
 
 class PromptCloseExtension:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,7 +138,6 @@ def _beside_python(program: str) -> Path:
     return Path(sys.executable).with_name(program)
 
 
-def _environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """Ours, without what would change onesheet's own defaults."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ONESHEET_", "SCRAPY_"))}
-    return {**kept, **(more or {})}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("ONESHEET_", "SCRAPY_"))}

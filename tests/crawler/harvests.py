@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,38 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+class Host(BaseHTTPRequestHandler):
+    """Somebody else's host, for one test: a subclass says in `get` what it answers."""
+
+    def do_GET(self) -> None:
+        self.get()
+
+    def get(self) -> None:
+        """Answer a request for `path`."""
+        raise NotImplementedError
+
+    def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+        """Send a whole answer."""
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def serving(host: type[Host]) -> Iterator[int]:
+    """Its port on 127.0.0.1, until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), host)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
 
 
 def write_movie_genre(path: Path, rows: Iterable[tuple[str, str]]) -> Path:

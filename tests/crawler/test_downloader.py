@@ -1,4 +1,4 @@
-"""The downloader in whole crawls: a slot's limit holds for requests that come at the same moment."""
+"""The downloader: a slot's limit holds for requests that come at the same moment, and no room in it is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,19 +18,19 @@ from scrapy.utils.test import get_crawler
 
 from crawler.downloader import AwaitedDownloader
 from crawler.site.content import SiteContent
-from tests.crawler.harvests import Finish, Harvest, crawl, write_movie_genre
+from tests.crawler.harvests import Finish, Harvest, Host, crawl, serving, write_movie_genre
 
 _POSTER = SiteContent.invented(2).poster_bytes("tt9900001") or b""
 
 
-class _Slow(BaseHTTPRequestHandler):
+class _Slow(Host):
     """A host that takes a while, and counts how many wait for it at once."""
 
     now: ClassVar[Counter[str]]
     most: ClassVar[Counter[str]]
     counting: ClassVar[threading.Lock] = threading.Lock()
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         kind = self.path.strip("/").partition("/")[0]
         with self.counting:
             self.now[kind] += 1
@@ -39,25 +38,15 @@ class _Slow(BaseHTTPRequestHandler):
         time.sleep(0.1)
         with self.counting:
             self.now[kind] -= 1
-        body = _POSTER if kind == "posters" else b""
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_args: object) -> None:
-        """Quiet."""
+        self.answer(200, _POSTER if kind == "posters" else b"")
 
 
 @pytest.fixture
 def slow() -> Iterator[tuple[int, Counter[str]]]:
     """The port of such a host, and the most that it was asked for at once, by kind."""
     _Slow.now, _Slow.most = Counter(), Counter()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_address[1], _Slow.most
-    server.shutdown()
-    server.server_close()
+    with serving(_Slow) as port:
+        yield port, _Slow.most
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

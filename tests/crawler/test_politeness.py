@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +13,16 @@ import pytest
 from crawler.site.content import SiteContent
 from crawler.site.faults import Faults
 from crawler.site.server import running_site
-from tests.crawler.harvests import Finish, Harvest, assert_fails_in_one_sentence, crawl, write_ids, write_movie_genre
+from tests.crawler.harvests import (
+    Finish,
+    Harvest,
+    Host,
+    assert_fails_in_one_sentence,
+    crawl,
+    serving,
+    write_ids,
+    write_movie_genre,
+)
 
 _CONTENT = SiteContent.invented(40)
 _POSTER = _CONTENT.poster_bytes("tt9900001") or b""
@@ -66,12 +73,12 @@ def test_the_delays_of_hosts_hold_and_one_host_does_not_wait_for_another(tmp_pat
     assert times["image"][0] < times["title"][3]
 
 
-class _Trap(BaseHTTPRequestHandler):
+class _Trap(Host):
     """A host that leads its visitors elsewhere."""
 
     asked: ClassVar[list[str]]
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         self.asked.append(self.path)
         places = {
             "/metadata": "http://169.254.169.254/latest/meta-data/",
@@ -80,34 +87,20 @@ class _Trap(BaseHTTPRequestHandler):
             "/moved": "/poster.jpg",
         }
         if self.path in places:
-            self.send_response(302)
-            self.send_header("Location", places[self.path])
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(302, headers={"Location": places[self.path]})
             return
         is_known = self.path in ("/poster.jpg", "/only-others.jpg", "/for-us.jpg")
-        self.send_response(200 if is_known else 404)
         tags = {"/only-others.jpg": "otherbot: noai, noindex", "/for-us.jpg": "onesheet: noimageai"}
-        if self.path in tags:
-            self.send_header("X-Robots-Tag", tags[self.path])
-        body = _POSTER if is_known else b"none"
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_args: object) -> None:
-        """Quiet."""
+        headers = {"X-Robots-Tag": tags[self.path]} if self.path in tags else {}
+        self.answer(200 if is_known else 404, _POSTER if is_known else b"none", headers)
 
 
 @pytest.fixture
 def trap() -> Iterator[tuple[str, list[str]]]:
     """The URL of a small server, and the paths that it was asked for."""
     _Trap.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Trap)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", _Trap.asked
-    server.shutdown()
-    server.server_close()
+    with serving(_Trap) as port:
+        yield f"http://127.0.0.1:{port}", _Trap.asked
 
 
 def test_addresses_that_are_traps_or_nonsense_end_with_a_reason_and_nothing_is_read_from_them(
