@@ -4,8 +4,9 @@
 
 Every contender fetches the same posters from the same local nginx over the same cores into a folder, one after the
 other, in each round again. onesheet decodes every poster whole, makes its sha256 and perceptual hash, and keeps its
-ledger; img2dataset runs with the processes and threads that are the fastest here, once without looking into the
-images, once with its default resize. Figures are medians of the rounds:
+ledger; a bare aiohttp loop with the same decoders says how much of that is onesheet; img2dataset runs with the
+processes and threads that are the fastest here, once without looking into the images, once with its default resize.
+Figures are medians of the rounds:
 
 - images/s: images stored by the seconds from the start of the process to its end;
 - steady/s: the same less the seconds of the quickest run with a single image, which is what starting and ending cost;
@@ -41,6 +42,7 @@ from rich.table import Table
 from benchmarks.crawl_peers import material, measured, nginx
 from benchmarks.crawl_peers.contenders import (
     IMG2DATASET_SETTINGS,
+    BareFetch,
     Contender,
     ImagesPipeline,
     Img2dataset,
@@ -225,7 +227,7 @@ def main(
         # What a shard has: the pair says how shards scale with their cores.
         contenders.append(Onesheet(name="onesheet on one core", before=("taskset", "-c", "0")))
     contenders.append(Onesheet(name="onesheet --shards 2", options=("--shards", "2")))
-    contenders += [ImagesPipeline("start"), ImagesPipeline("page")]
+    contenders += [BareFetch(), ImagesPipeline("start"), ImagesPipeline("page")]
     peers = []
     facts = machine()
     if img2dataset:

@@ -58,6 +58,22 @@ class Onesheet:
 
 
 @dataclass(frozen=True, slots=True)
+class BareFetch:
+    """A bare aiohttp loop with our decoders: no crawl could verify a poster with aiohttp for less."""
+
+    name: str = "bare aiohttp loop, decoded and hashed"
+    folder: Path | None = None
+
+    def command(self, site: Site, count: int, store: Path) -> list[str | Path]:
+        """The command line."""
+        return [sys.executable, "-m", "benchmarks.crawl_peers.bare_fetch", site.urls(count), store]
+
+    def environment(self, site: Site) -> dict[str, str]:
+        """Nothing special."""
+        return _environment()
+
+
+@dataclass(frozen=True, slots=True)
 class ImagesPipeline:
     """A minimal Scrapy project with Scrapy's own ImagesPipeline; its spider `start` or `page` makes the items."""
 
@@ -114,7 +130,7 @@ class Img2dataset:
         return {**_environment(), "NO_ALBUMENTATIONS_UPDATE": "1"}
 
 
-Contender = Onesheet | ImagesPipeline | Img2dataset
+Contender = Onesheet | BareFetch | ImagesPipeline | Img2dataset
 
 
 def install_img2dataset(peers: Path) -> Path:
