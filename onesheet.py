@@ -18,8 +18,12 @@ from crawler.catalog_commands import catalog_app
 from crawler.commands import crawl_app, crawls
 from crawler.site.commands import site
 from serving.commands import predict, serve
-from training.commands import architectures, datasets, prepare, train
+from training.architecture_commands import architectures
+from training.dataset_commands import datasets, prepare
+from training.evaluate_commands import compare, evaluate
 from training.model_commands import models_app
+from training.train_commands import train
+from training.tune_commands import tune
 
 log = logging.getLogger("onesheet")
 
@@ -42,6 +46,9 @@ app.command("prepare")(prepare)
 app.command("datasets")(datasets)
 app.command("architectures")(architectures)
 app.command("train")(train)
+app.command("tune")(tune)
+app.command("evaluate")(evaluate)
+app.command("compare")(compare)
 app.add_typer(models_app, name="models")
 app.command("serve")(serve)
 app.command("predict")(predict)

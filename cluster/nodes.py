@@ -49,11 +49,15 @@ class LocalCluster:
 
 
 @contextlib.contextmanager
-def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | None = None) -> Iterator[None]:
+def connect(
+    settings: Settings, *, log_to_driver: bool = False, num_cpus: int | None = None, dashboard: bool = False
+) -> Iterator[None]:
     """Be a Ray driver within the block: of the cluster at `settings.ray_address`, or of one started in here.
 
     Without that setting, RAY_ADDRESS counts, which Ray sets inside a job. `local` starts Ray here in any case.
     Where this process is connected already, it stays so, before and after. SIGTERM ends the block as Ctrl-C does.
+    dashboard: of a Ray that is started here. Ray Tune needs it: Ray Train frees what an ended trial held only where it
+    can ask the dashboard whether the trial is alive.
     Raises ClusterError within seconds if nothing answers.
     """
     # Ray and its workers read these from this process; the latter also find our commands on the PATH.
@@ -67,7 +71,7 @@ def connect(settings: Settings, *, log_to_driver: bool = False, num_cpus: int | 
     address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, object] = {"log_to_driver": log_to_driver, "logging_level": logging.WARNING}
     if address == "local":
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": num_cpus}
+        options |= {"include_dashboard": dashboard, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": num_cpus}
     elif address != "auto":
         _knock(address)
     try:

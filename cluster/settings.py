@@ -46,6 +46,13 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(30, gt=0, description="Seconds until a request of the crawl is given up.")
     max_poster_bytes: int = Field(20_000_000, gt=0, description="A larger response is rejected.")
     max_poster_pixels: int = Field(50_000_000, gt=0, description="An image of more pixels is never decoded.")
+    weights: str = Field(
+        "none",
+        description="A backbone's .weights.h5 file, a folder of them (NAME_no_top.weights.h5), imagenet, or none.",
+    )
+    tracking: Literal["none", "mlflow", "wandb"] = Field(
+        "none", description="Also follow training runs in MLflow or Weights & Biases, which have settings of their own."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="DEBUG adds the traceback to an error's sentence."
     )

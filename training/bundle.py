@@ -1,4 +1,4 @@
-"""The bundle: everything that serving needs of a model, in a folder of two files, and nothing that runs code."""
+"""The bundle: everything that serving needs of a model, in a folder of three files, and nothing that runs code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cluster.errors import TrainingError
 
 CARD_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
+README_FILE = "README.md"
 # The metric that models are compared by, in `metrics` and in `prior_metrics`.
 MACRO_MAP = "macro_map"
 # On the command line `latest` is the newest version; in the store the pointer lies beside the versions.
@@ -27,12 +28,32 @@ class BundleError(TrainingError):
     """A bundle that is damaged, unsafe or not what its card says."""
 
 
+class GenreWorth(BaseModel):
+    """What a model is worth in one genre, on the test split; None where no test poster has it.
+
+    low, high: the 95% bootstrap interval of the average precision. precision, recall: at the genre's threshold.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    genre: str
+    test_posters: int
+    average_precision: float | None
+    low: float | None
+    high: float | None
+    prior_average_precision: float | None
+    precision: float | None
+    recall: float | None
+    calibration_error: float | None
+
+
 class BundleCard(BaseModel):
     """What a bundle is: the labels, the input, what it is worth, and where it comes from.
 
     thresholds: one a genre; a score at or above it means that the genre is predicted.
     height_px, width_px: the model's input, float or uint8 RGB from 0 to 255; scaling lives inside the model.
     metrics, prior_metrics: on the test split, of the model and of the prior baseline, under the same names.
+    intervals, prior_intervals: the 95% bootstrap intervals of these; cards of before have none, nor genre_metrics.
     files: name → sha256, filled in by `write_bundle`.
     """
 
@@ -48,6 +69,9 @@ class BundleCard(BaseModel):
     width_px: int = Field(gt=0)
     metrics: dict[str, float] = {}
     prior_metrics: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    prior_intervals: dict[str, tuple[float, float]] = {}
+    genre_metrics: tuple[GenreWorth, ...] = ()
     lineage: dict[str, str | int | float | bool | None] = {}
     files: dict[FileName, Sha256] = {}
 
@@ -63,15 +87,19 @@ class BundleCard(BaseModel):
 
 
 def write_bundle(folder: Path, model: Any, card: BundleCard) -> BundleCard:
-    """Save a keras.Model and its card in `folder`, made if need be; the card last, with each file's sha256.
+    """Save a keras.Model, its README and its card in `folder`, made if need be; the card last, with their sha256.
 
     model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres].
     Raises BundleError for a model that does not fit the card.
     """
+    from training.model_card import render_model_card  # noqa: PLC0415  it renders what this module defines
+
     _check_fit(model, card)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
-    complete = card.model_copy(update={"files": {MODEL_FILE: sha256_of(folder / MODEL_FILE)}})
+    (folder / README_FILE).write_text(render_model_card(card), encoding="utf-8", newline="\n")
+    files = {name: sha256_of(folder / name) for name in (MODEL_FILE, README_FILE)}
+    complete = card.model_copy(update={"files": files})
     part = folder / f".{CARD_FILE}.part"
     part.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
     part.replace(folder / CARD_FILE)

@@ -1,21 +1,19 @@
-"""Rows → batches: which rows make which global batch, and the tf.data pipeline that decodes them."""
+"""Rows → batches: which rows make which global batch, and the tf.data pipeline that brings them."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from training.preprocessing import to_pixels
+from training.features import Features
+from training.pixels import Pixels
 from training.rows import Rows
 
-# Decoded posters of a worker are kept in memory up to this size, and decoded anew each epoch beyond it.
-CACHE_BYTES = 512 * 2**20
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +63,14 @@ class Epochs:
         self.current = first
 
 
-class Pixels:
-    """Decoded rows: uint8 [height_px, width_px, 3], cached while they fit into CACHE_BYTES."""
-
-    def __init__(self, rows: Rows, *, height_px: int, width_px: int) -> None:
-        self._rows = rows
-        self._height_px, self._width_px = height_px, width_px
-        fits = len(rows) * height_px * width_px * 3 <= CACHE_BYTES
-        self._cache: dict[int, np.ndarray[Any, Any]] | None = {} if fits else None
-        self.shape = (height_px, width_px, 3)
-
-    def __call__(self, row: int) -> np.ndarray[Any, Any]:
-        found = self._cache.get(row) if self._cache is not None else None
-        if found is None:
-            image = Image.open(io.BytesIO(self._rows.encoded(row)))
-            found = to_pixels(image, height_px=self._height_px, width_px=self._width_px)
-            if self._cache is not None:
-                self._cache[row] = found
-        return found
-
-
 def image_batches(pixels: Pixels, batch_size: int, *, length: int) -> Any:
     """A tf.data.Dataset over all rows in order: uint8 [batch, H, W, 3]; the last batch may be shorter."""
     import tensorflow as tf  # noqa: PLC0415
 
-    return _decoded(tf.data.Dataset.range(length), pixels).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    starts = tf.data.Dataset.range(0, length, batch_size)
+    rows = starts.map(lambda start: tf.range(start, tf.minimum(start + batch_size, length)))
+    load = _reader(pixels.batch, tf.uint8, (None, *pixels.shape))
+    return rows.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
 def training_batches(
@@ -99,23 +80,37 @@ def training_batches(
 
     Yields (uint8 [batch, H, W, 3], float32 [batch, genres], float32 [batch] sample weights).
     """
-    import tensorflow as tf  # noqa: PLC0415
-
-    flat = _planned(rows, epochs, rank=rank, world_size=world_size, batch_size=batch_size, seed=seed)
-    labels = tf.constant(rows.labels)
-    decoded = _decoded(flat.map(lambda row, weight: row), pixels)
-    answers = flat.map(lambda row, weight: (tf.gather(labels, row), weight))
-    batches = (
-        tf.data.Dataset.zip(decoded, answers)
-        .map(lambda image, answer: (image, *answer))
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
+    return _batches(
+        pixels.batch,
+        ("uint8", pixels.shape),
+        rows,
+        epochs,
+        rank=rank,
+        world_size=world_size,
+        batch_size=batch_size,
+        seed=seed,
     )
-    return _with_length(batches, rows, world_size, batch_size)
 
 
 def feature_batches(
-    features: np.ndarray[Any, Any],
+    features: Features, rows: Rows, epochs: Epochs, *, rank: int, world_size: int, batch_size: int, seed: int
+) -> Any:
+    """As `training_batches`, with float32 [batch, F] features of the rows in place of their images."""
+    return _batches(
+        features.batch,
+        ("float32", (features.width,)),
+        rows,
+        epochs,
+        rank=rank,
+        world_size=world_size,
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+def _batches(
+    read: Callable[[Array], Array],
+    kind: tuple[str, tuple[int, ...]],
     rows: Rows,
     epochs: Epochs,
     *,
@@ -124,50 +119,40 @@ def feature_batches(
     batch_size: int,
     seed: int,
 ) -> Any:
-    """As `training_batches`, with float32 [batch, …] features of the rows in place of their images."""
     import tensorflow as tf  # noqa: PLC0415
 
-    flat = _planned(rows, epochs, rank=rank, world_size=world_size, batch_size=batch_size, seed=seed)
-    inputs, labels = tf.constant(features), tf.constant(rows.labels)
-    batches = (
-        flat.batch(batch_size, drop_remainder=True)
-        .map(lambda row, weight: (tf.gather(inputs, row), tf.gather(labels, row), weight))
-        .prefetch(tf.data.AUTOTUNE)
-    )
-    return _with_length(batches, rows, world_size, batch_size)
-
-
-def _planned(rows: Rows, epochs: Epochs, *, rank: int, world_size: int, batch_size: int, seed: int) -> Any:
-    import tensorflow as tf  # noqa: PLC0415
-
-    def steps() -> Iterator[tuple[Any, Any]]:
+    def steps() -> Iterator[tuple[Any, Any, Any]]:
         plan = plan_epoch(
             rows.total, rank=rank, world_size=world_size, batch_size=batch_size, seed=seed, epoch=epochs.current
         )
-        yield from zip(plan.rows, plan.weights, strict=True)
+        for planned, weights in zip(plan.rows, plan.weights, strict=True):
+            yield planned, rows.labels[planned], weights
 
-    signature = (tf.TensorSpec((batch_size,), tf.int64), tf.TensorSpec((batch_size,), tf.float32))
-    return tf.data.Dataset.from_generator(steps, output_signature=signature).unbatch()
+    dtype, shape = kind
+    signature = (
+        tf.TensorSpec((batch_size,), tf.int64),
+        tf.TensorSpec((batch_size, rows.labels.shape[1]), tf.float32),
+        tf.TensorSpec((batch_size,), tf.float32),
+    )
+    planned = tf.data.Dataset.from_generator(steps, output_signature=signature)
+    load = _reader(read, tf.as_dtype(dtype), (batch_size, *shape))
+    batches = planned.map(
+        lambda row, labels, weights: (load(row), labels, weights),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    # Without their number, `fit` finds the end by a step that fails, and of that step the graph still runs what needs
+    # no data: Keras 3.15 then counts one optimizer iteration too many an epoch, which bends Adam and every schedule.
+    number = steps_an_epoch(rows.total, world_size=world_size, batch_size=batch_size)
+    return batches.apply(tf.data.experimental.assert_cardinality(number))
 
 
-def _with_length(batches: Any, rows: Rows, world_size: int, batch_size: int) -> Any:
-    """The batches with their number known to Keras.
-
-    Without it, `fit` finds the end by a step that fails, and of that step the graph still runs what needs no data:
-    Keras 3.15 then counts one optimizer iteration too many an epoch, which bends Adam and every schedule.
-    """
+def _reader(read: Callable[[Array], Array], dtype: Any, shape: tuple[int | None, ...]) -> Callable[[Any], Any]:
     import tensorflow as tf  # noqa: PLC0415
 
-    steps = steps_an_epoch(rows.total, world_size=world_size, batch_size=batch_size)
-    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+    def load(rows: Any) -> Any:
+        found = tf.numpy_function(read, [rows], dtype)
+        found.set_shape(shape)
+        return found
 
-
-def _decoded(indices: Any, pixels: Pixels) -> Any:
-    import tensorflow as tf  # noqa: PLC0415
-
-    def load(row: Any) -> Any:
-        image = tf.numpy_function(lambda i: pixels(int(i)), [row], tf.uint8)
-        image.set_shape(pixels.shape)
-        return image
-
-    return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return load

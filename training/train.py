@@ -1,4 +1,9 @@
-"""A training run: Ray Train fits the network over many workers, then the best checkpoint becomes a bundle."""
+"""A training run: Ray Train fits the network over many workers, then the best checkpoint becomes a bundle.
+
+runs/<run>/task.json       what was asked: with it a run goes on after its driver has died
+runs/<run>/history.json    a row of metrics an epoch
+runs/<run>/curves.png, tensorboard/, report.json, and Ray Train's checkpoints
+"""
 
 from __future__ import annotations
 
@@ -9,38 +14,48 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from cluster.errors import OnesheetError, TrainingError
+from cluster.errors import KeyNotFoundError, OnesheetError, TrainingError
 from cluster.store import Store
-from training.architecture import find
 from training.bundle import BundleCard, write_bundle
+from training.curves import draw_curves
 from training.dataset import Card, newest_dataset, read_card
 from training.evaluate import Evaluation, evaluate
+from training.features import make_features
+from training.parts import default_recipe, input_size
 from training.quiet import start_tensorflow
 from training.registry import Registry
-from training.worker import SCORE, TrainTask, build_network, load_checkpoint, train_worker
+from training.task import TrainTask, build_task_network, share_weights, weights_names
+from training.tracking import Tracking
+from training.worker import CHECKPOINT_WEIGHTS, SCORE, train_worker
+
+# How often Ray Train looks at its workers, of whom each may be one report ahead: with its own 2 s, an epoch takes no
+# less, and a head trains at several epochs a second.
+_POLL_INTERVAL_S = "0.2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """What a user asks of a run; None means the architecture's own recipe."""
+    """What a user asks of a run.
+
+    architecture: an expression as `training.network.parts_of` reads it. recipe: changes to the architecture's own.
+    max_workers: more than `workers` lets Ray Train start with fewer and grow to as many as the cluster has room for.
+    """
 
     architecture: str
     dataset_id: str | None = None
     workers: int = 1
+    max_workers: int | None = None
     cpus_per_worker: int | None = None
     gpus_per_worker: int = 0
     weights: str = "none"
-    fine_tune: bool = False
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     height_px: int | None = None
     width_px: int | None = None
     seed: int = 0
@@ -56,112 +71,218 @@ class TrainResult:
     evaluation: Evaluation
 
 
-def train(options: TrainOptions, store: Store, say: Callable[[str], None]) -> TrainResult:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it is kept in the store, so that another driver can go on with it."""
+
+    name: str
+    task: TrainTask
+    workers: int
+    max_workers: int
+    gpus_per_worker: int
+    max_failures: int
+
+    def key(self, file: str) -> str:
+        """Where a file of the run is."""
+        return f"runs/{self.name}/{file}"
+
+
+Say = Callable[[str], None]
+Events = Callable[[dict[str, Any]], None]
+
+
+def train(
+    options: TrainOptions, store: Store, say: Say, on_event: Events = lambda event: None, *, tracking: str = "none"
+) -> TrainResult:
     """Train, evaluate and register a model. Ray must be connected (`cluster.nodes.connect`).
 
-    say: gets a line at each step. Raises TrainingError for what cannot be trained, before a worker starts.
+    say: gets a line at each step. on_event: gets a dict with `steps` now and then within an epoch. tracking: as the
+    setting of that name. Raises TrainingError for what cannot be trained, before a worker starts.
     """
-    architecture = find(options.architecture)
-    if options.weights != "none" and not architecture.takes_weights:
-        raise TrainingError(f"{architecture.name} is trained from scratch and takes no --weights")
-    if options.workers < 1:
-        raise TrainingError(f"--workers {options.workers}: at least 1 is needed")
+    run = plan_run(options, store, say)
+    store.put(run.key("task.json"), json.dumps(asdict(run), indent=2).encode(), content_type="application/json")
+    return carry_out(run, store, say, on_event, tracking=tracking)
+
+
+def resume(
+    name: str, store: Store, say: Say, on_event: Events = lambda event: None, *, tracking: str = "none"
+) -> TrainResult:
+    """Go on with a run whose driver died, from its newest checkpoint. Raises TrainingError where there is none to."""
+    try:
+        kept = json.loads(store.get(f"runs/{name}/task.json"))
+    except KeyNotFoundError as error:
+        raise TrainingError(f"{store.url} has no run {name}; `onesheet train` names each run as it starts") from error
+    if any(card.version == name for card in Registry(store).versions()):
+        raise TrainingError(f"run {name} has ended and its model is registered: `onesheet models show {name}`")
+    run = Run(**{**kept, "task": TrainTask(**{**kept["task"], "store": store.url})})
+    return carry_out(run, store, say, on_event, tracking=tracking)
+
+
+def plan_run(options: TrainOptions, store: Store, say: Say) -> Run:
+    """Settle everything that a run needs; nothing is written but the weights. Raises TrainingError."""
+    recipe = default_recipe(options.architecture).changed(dict(options.recipe))
+    height_px, width_px = input_size(options.architecture, options.height_px, options.width_px)
+    most = options.max_workers or options.workers
+    if options.workers < 1 or most < options.workers:
+        raise TrainingError(f"--workers {options.workers} to {most}: at least 1, the smaller number first")
     dataset = read_card(store, options.dataset_id) if options.dataset_id else newest_dataset(store)
-    if options.workers > dataset.posters["train"]:
-        raise TrainingError(f"--workers {options.workers}: dataset {dataset.dataset_id} has fewer train posters")
-    run = f"{architecture.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    if most > dataset.posters["train"]:
+        raise TrainingError(f"--workers {most}: dataset {dataset.dataset_id} has fewer train posters")
     cpus = _cpus_per_worker(options, say)
+    keys = share_weights(options.architecture, options.weights, store)
     task = TrainTask(
         store=store.url,
         dataset_id=dataset.dataset_id,
-        architecture=architecture.name,
-        height_px=options.height_px or architecture.height_px,
-        width_px=options.width_px or architecture.width_px,
-        epochs=options.epochs or architecture.epochs,
-        global_batch_size=options.batch_size or architecture.batch_size,
-        learning_rate=options.learning_rate or architecture.learning_rate,
+        architecture=options.architecture,
+        height_px=height_px,
+        width_px=width_px,
+        recipe=recipe.model_dump(),
+        weights="store" if keys else options.weights,
+        weights_keys=keys,
         seed=options.seed,
-        fine_tune=options.fine_tune,
-        weights=options.weights,
-        weights_key=_share_weights(options.weights, store, run),
-        cpus_per_worker=cpus,
+        cpus=cpus,
     )
-    say(f"run {run}: {dataset.posters['train']} train posters, {options.workers} worker(s) of {cpus} CPU")
+    name = f"{_short(options.architecture)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return Run(name, task, options.workers, most, options.gpus_per_worker, options.max_failures)
+
+
+def carry_out(
+    run: Run,
+    store: Store,
+    say: Say,
+    on_event: Events,
+    *,
+    tracking: str,
+    lineage: Mapping[str, str | int] | None = None,
+) -> TrainResult:
+    """Fit, evaluate, register. A run that was begun before goes on from its newest checkpoint.
+
+    lineage: what the bundle says of its origin besides the run, the dataset and the weights.
+    """
+    task = run.task
+    dataset = read_card(store, task.dataset_id)
+    workers = f"{run.workers}" if run.workers == run.max_workers else f"{run.workers} to {run.max_workers}"
+    say(f"run {run.name}: {dataset.posters['train']} train posters, {workers} worker(s) of {task.cpus} CPU")
     start_tensorflow()
     # Before any worker starts: weights that do not fit are said at once.
-    network = build_network(task, dataset)
-    with tempfile.TemporaryDirectory(prefix="onesheet-run-") as folder:
+    network = build_task_network(task, dataset)
+    parameters = {"architecture": task.architecture, "dataset": task.dataset_id, **task.recipe}
+    with (
+        tempfile.TemporaryDirectory(prefix="onesheet-run-") as folder,
+        Tracking(tracking, store, run.name, parameters) as tracked,
+    ):
+        if network.trunks:
+            make_features(
+                task,
+                dataset,
+                [trunk.key for trunk in network.trunks],
+                ("train", "validation"),
+                workers=run.workers,
+                gpus_per_worker=run.gpus_per_worker,
+                say=say,
+                progress=lambda done, total: on_event({"what": "features", "steps": total, "step": done}),
+            )
         checkpoint = Path(folder, "checkpoint")
-        history = _fit(run, task, options, cpus, store, checkpoint, say)
-        load_checkpoint(checkpoint, network.head or network.model)
-        evaluation = evaluate(network.model, store, dataset, say)
+        history = fit(run, store, checkpoint, say, on_event, tracked)
+        network.trained.load_weights(checkpoint / CHECKPOINT_WEIGHTS)
+        evaluation = evaluate(network.model, store, dataset, say, version=run.name)
         bundle = Path(folder, "bundle")
-        card = write_bundle(bundle, network.model, _card(run, task, dataset, evaluation))
+        card = write_bundle(bundle, network.model, _card(run, dataset, evaluation, lineage or {}))
         Registry(store).register(bundle, card)
-    report = {"task": asdict(task), "history": history, **asdict(evaluation)}
-    store.put(f"runs/{run}/report.json", json.dumps(report, indent=2).encode(), content_type="application/json")
-    return TrainResult(run, card, evaluation)
+        curves = draw_curves(history, title=run.name, score=SCORE, prior=prior_map(dataset))
+        store.put(run.key("curves.png"), curves, content_type="image/png")
+        report = {"task": asdict(task), "history": history, **asdict(evaluation)}
+        store.put(run.key("report.json"), json.dumps(report, indent=2).encode(), content_type="application/json")
+        picture = Path(folder, "curves.png")
+        picture.write_bytes(curves)
+        tracked.end(evaluation.metrics, [picture, *bundle.iterdir()])
+    say(f"learning curves: {store.url_of(run.key('curves.png'))}")
+    return TrainResult(run.name, card, evaluation)
 
 
-def _fit(
-    run: str,
-    task: TrainTask,
-    options: TrainOptions,
-    cpus: int,
+def fit(
+    run: Run,
     store: Store,
     checkpoint: Path,
-    say: Callable[[str], None],
+    say: Say,
+    on_event: Events,
+    tracked: Tracking | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
-    """Run Ray Train; leaves the best checkpoint in the folder and returns a row of metrics an epoch."""
+    """Run Ray Train; leaves the best checkpoint in the folder and returns a row of metrics an epoch.
+
+    callbacks: Ray Train's own, such as the one that hands its reports on to Ray Tune.
+    """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_INTERVAL_S)
     import ray.train  # noqa: PLC0415
     from ray.train.tensorflow import TensorflowTrainer  # noqa: PLC0415
     from ray.util.queue import Queue  # noqa: PLC0415
 
+    task, epochs = run.task, run.task.read_recipe().epochs
     filesystem, root = store.filesystem()
     events = Queue(actor_options={"num_cpus": 0})
-    history: dict[int, dict[str, Any]] = {}
+    history = _kept_history(run, store)
 
     def follow(event: str | dict[str, Any]) -> None:
         if isinstance(event, str):
             say(event)
-            return
-        # An epoch that a restarted group does again replaces its first row.
-        history[event["epoch"]] = event
-        say(
-            f"epoch {event['epoch']}/{task.epochs}  loss {event['loss']:.4f}  "
-            f"validation mAP {event[SCORE]:.3f}  {event['images_per_s']:,.0f} posters/s"
-        )
+        elif "steps" in event:
+            on_event({"what": f"epoch {event['epoch']}/{epochs}", **event})
+        else:
+            # An epoch that a restarted group does again replaces its first row, and all that came after it then.
+            for later in [epoch for epoch in history if epoch >= event["epoch"]]:
+                del history[later]
+            history[event["epoch"]] = event
+            rows = [history[epoch] for epoch in sorted(history)]
+            store.put(run.key("history.json"), json.dumps(rows).encode(), content_type="application/json")
+            if tracked:
+                names = ("loss", SCORE, "images_per_s", "learning_rate")
+                tracked.epoch(event["epoch"], {name: event[name] for name in names})
+            left_s = event["seconds"] * (epochs - event["epoch"])
+            say(
+                f"epoch {event['epoch']}/{epochs}  loss {event['loss']:.4f}  validation mAP {event[SCORE]:.3f}  "
+                f"{event['images_per_s']:,.0f} posters/s  {_duration(left_s)} left"
+            )
 
     trainer = TensorflowTrainer(
         train_worker,
         train_loop_config={"task": asdict(task), "events": events},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=options.workers,
-            use_gpu=options.gpus_per_worker > 0,
-            resources_per_worker={"CPU": cpus, **({"GPU": options.gpus_per_worker} if options.gpus_per_worker else {})},
+            num_workers=run.workers if run.workers == run.max_workers else (run.workers, run.max_workers),
+            use_gpu=run.gpus_per_worker > 0,
+            resources_per_worker={"CPU": task.cpus, **({"GPU": run.gpus_per_worker} if run.gpus_per_worker else {})},
         ),
         run_config=ray.train.RunConfig(
-            name=run,
+            name=run.name,
             storage_path=f"{root}/runs",
             storage_filesystem=filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=options.max_failures),
+            callbacks=list(callbacks),
+            failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
             # The newest is kept besides the best, to go on from after a failure.
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute=SCORE, checkpoint_score_order="max"
             ),
         ),
     )
-    with _followed(events, follow), _explained(run):
+    with _followed(events, follow), _explained(run.name):
         result = trainer.fit()
     best = result.get_best_checkpoint(SCORE, "max")
     best.to_directory(str(checkpoint))
     return [history[epoch] for epoch in sorted(history)]
 
 
+def _kept_history(run: Run, store: Store) -> dict[int, dict[str, Any]]:
+    try:
+        return {row["epoch"]: row for row in json.loads(store.get(run.key("history.json")))}
+    except KeyNotFoundError:
+        return {}
+
+
 @contextlib.contextmanager
 def _followed(events: Any, follow: Callable[[Any], None]) -> Iterator[None]:
     """Hand on what the workers put into the queue, as it comes."""
     ended = threading.Event()
+    failures: list[Exception] = []
 
     def hand_on() -> None:
         while True:
@@ -170,6 +291,9 @@ def _followed(events: Any, follow: Callable[[Any], None]) -> Iterator[None]:
             except Empty:
                 if ended.is_set():
                     return
+            except Exception as error:
+                # The run goes on, whose workers would wait for nobody; it is told of at its end.
+                failures.append(error)
 
     thread = threading.Thread(target=hand_on, daemon=True)
     thread.start()
@@ -179,6 +303,8 @@ def _followed(events: Any, follow: Callable[[Any], None]) -> Iterator[None]:
         ended.set()
         thread.join(timeout=5)
         events.shutdown()
+    if failures:
+        raise failures[0]
 
 
 @contextlib.contextmanager
@@ -197,10 +323,13 @@ def _explained(run: str) -> Iterator[None]:
                     raise found from error
                 found = found.__cause__ or getattr(found, "cause", None)
         last = str(causes[0]).strip().rpartition("\n")[2] or type(causes[0]).__name__
-        raise TrainingError(f"run {run} failed: {last}; ONESHEET_LOG_LEVEL=DEBUG shows the traceback") from error
+        raise TrainingError(
+            f"run {run} failed: {last}; go on from its newest checkpoint with `onesheet train --resume {run}`, "
+            "and see the traceback with ONESHEET_LOG_LEVEL=DEBUG"
+        ) from error
 
 
-def _cpus_per_worker(options: TrainOptions, say: Callable[[str], None]) -> int:
+def _cpus_per_worker(options: TrainOptions, say: Say) -> int:
     """The CPUs of each worker, by default an even share of those that are free now.
 
     Raises TrainingError where the cluster could never give them; says so where it has to be waited for them.
@@ -208,7 +337,7 @@ def _cpus_per_worker(options: TrainOptions, say: Callable[[str], None]) -> int:
     import ray  # noqa: PLC0415
 
     there, free = ray.cluster_resources(), ray.available_resources()
-    cpus = options.cpus_per_worker or max(1, int(free.get("CPU", 0)) // options.workers)
+    cpus = options.cpus_per_worker or max(1, int(free.get("CPU", 0)) // (options.max_workers or options.workers))
     for kind, each in (("CPU", cpus), ("GPU", options.gpus_per_worker)):
         wanted = each * options.workers
         if wanted > there.get(kind, 0):
@@ -221,37 +350,40 @@ def _cpus_per_worker(options: TrainOptions, say: Callable[[str], None]) -> int:
     return cpus
 
 
-def _share_weights(weights: str, store: Store, run: str) -> str | None:
-    """Put a weights file where every node reaches it; its key, or None for `none` and `imagenet`."""
-    if weights in ("none", "imagenet"):
-        return None
-    try:
-        data = Path(weights).read_bytes()
-    except OSError as error:
-        raise TrainingError(
-            f"--weights {weights}: {error.strerror or error}; give a .weights.h5 file, imagenet or none"
-        ) from error
-    key = f"runs/{run}/backbone.weights.h5"
-    store.put(key, data)
-    return key
+def _short(expression: str) -> str:
+    """An architecture expression as part of a run's name."""
+    words = "".join(letter if letter.isalnum() or letter in "_.+-" else "-" for letter in expression)
+    return words if len(words) <= 60 else f"{words[:40]}-etc"
 
 
-def _card(run: str, task: TrainTask, dataset: Card, evaluation: Evaluation) -> BundleCard:
+def prior_map(dataset: Card) -> float:
+    """Macro mAP of the prior baseline on the validation split: a genre's share of the posters."""
+    shares = [count / dataset.posters["validation"] for count in dataset.genre_counts["validation"].values() if count]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _card(run: Run, dataset: Card, evaluation: Evaluation, lineage: Mapping[str, str | int]) -> BundleCard:
+    task = run.task
     return BundleCard(
-        version=run,
+        version=run.name,
         architecture=task.architecture,
         genres=tuple(dataset.genres),
-        thresholds=evaluation.thresholds,
         height_px=task.height_px,
         width_px=task.width_px,
-        metrics=evaluation.metrics,
-        prior_metrics=evaluation.prior_metrics,
+        **evaluation.card_fields(),
         lineage={
             "dataset_id": dataset.dataset_id,
             "crawl_id": dataset.crawl_id,
-            "run": run,
-            "weights": os.path.basename(task.weights),  # noqa: PTH119  a name such as imagenet, or a file's
+            "run": run.name,
+            "weights": weights_names(task.weights_keys) or task.weights,
             "train_posters": dataset.posters["train"],
             "code_version": importlib.metadata.version("onesheet"),
+            **lineage,
         },
     )

@@ -2,173 +2,265 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cluster.store import open_store
-from training.architecture import BuildOptions, Network, find
+from training.architecture import Network
 from training.dataset import Card, read_card
-from training.evaluate import inference, predict
-from training.inputs import Epochs, Pixels, feature_batches, training_batches
+from training.features import Features
+from training.inputs import Epochs, feature_batches, image_batches, steps_an_epoch, training_batches
 from training.metrics import macro_map
+from training.pixels import Pixels
+from training.recipe import Recipe
 from training.rows import Rows
+from training.task import TrainTask, build_task_network
 
 CHECKPOINT_WEIGHTS = "trained.weights.h5"
+_RAW_WEIGHTS = "raw.weights.h5"
 SCORE = "validation_macro_map"
+_SCORING_BATCH = 32
+_HEAD_BATCH = 512
+# Between two signs of life within an epoch.
+_TELL_EVERY_S = 1.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainTask:
-    """All that a worker needs to know; plain values, so that it travels as a dict.
-
-    global_batch_size: posters a step over all workers. weights_key: a weights file in the store, which every
-    node reaches, in place of a path on one machine.
-    """
-
-    store: str
-    dataset_id: str
-    architecture: str
-    height_px: int
-    width_px: int
-    epochs: int
-    global_batch_size: int
-    learning_rate: float
-    seed: int
-    fine_tune: bool
-    weights: str
-    weights_key: str | None
-    cpus_per_worker: int
-
-
-def build_network(task: TrainTask, card: Card) -> Network:
-    """The task's network for this dataset, its weights fetched from the store where a key names them."""
-    with tempfile.TemporaryDirectory(prefix="onesheet-weights-") as folder:
-        weights = task.weights
-        if task.weights_key:
-            path = Path(folder, "backbone.weights.h5")
-            path.write_bytes(open_store(task.store).get(task.weights_key))
-            weights = str(path)
-        options = BuildOptions(
-            genres=len(card.genres),
-            height_px=task.height_px,
-            width_px=task.width_px,
-            weights=weights,
-            fine_tune=task.fine_tune,
-        )
-        return find(task.architecture).build(options)
+Events = Callable[[str | dict[str, Any]], None]
 
 
 def train_worker(config: dict[str, Any]) -> None:
     """The `train_loop_per_worker` of Ray's TensorflowTrainer.
 
-    config: {"task": TrainTask as dict, "events": Queue}; rank 0 puts a line of text for each remark into the
-    queue, and a dict of metrics for each epoch.
+    config: {"task": TrainTask as dict, "events": Queue}. Rank 0 puts a line of text for each remark into the queue, a
+    dict with `steps` now and then within an epoch, and a dict of metrics at the end of each.
     """
     import keras  # noqa: PLC0415
     import ray.train  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
+    from training.losses import make_loss  # noqa: PLC0415
+    from training.optimizers import make_optimizer  # noqa: PLC0415
     from training.parallel import AgreeOnStatistics, DataParallelModel, Workers, broadcast  # noqa: PLC0415
 
     task, events = TrainTask(**config["task"]), config["events"]
-    tf.config.threading.set_intra_op_parallelism_threads(task.cpus_per_worker)
+    recipe = task.read_recipe()
+    tf.config.threading.set_intra_op_parallelism_threads(task.cpus)
     workers = Workers.from_tf_config()
     keras.utils.set_random_seed(task.seed)
-    store = open_store(task.store)
-    card = read_card(store, task.dataset_id)
-    network = build_network(task, card)
-    trained = network.head or network.model
-    place = {"rank": workers.rank, "world_size": workers.world_size}
-    batch_size = max(1, task.global_batch_size // workers.world_size)
-    epochs = Epochs()
+    card = read_card(open_store(task.store), task.dataset_id)
+    network = build_task_network(task, card)
+    batch_size = batch_size_of(recipe, workers.world_size)
 
     def tell(event: str | dict[str, Any]) -> None:
         if workers.rank == 0:
             events.put(event)
 
-    with Rows(store, card, "train", **place) as rows, Rows(store, card, "validation") as validation:
-        size = {"height_px": task.height_px, "width_px": task.width_px}
-        if network.backbone is not None:
-            tell(f"features of {rows.total} train posters from the frozen backbone, once")
-            began = time.monotonic()
-            features = predict(inference(network.backbone), rows, **size)
-            tell(f"  {len(rows) / (time.monotonic() - began):.0f} posters/s on each worker")
-            batches = feature_batches(features, rows, epochs, **place, batch_size=batch_size, seed=task.seed)
-        else:
-            pixels = Pixels(rows, **size)
-            batches = training_batches(pixels, rows, epochs, **place, batch_size=batch_size, seed=task.seed)
-        score = _validation(network, validation, workers.rank, size)
-
-        model = DataParallelModel(trained, workers)
-        model.compile(optimizer=keras.optimizers.Adam(task.learning_rate), loss="binary_crossentropy")
-        model.optimizer.build(model.trainable_variables)
+    with contextlib.ExitStack() as opened:
+        material = Material(opened, task, card, network, workers, batch_size=batch_size)
+        steps = steps_an_epoch(material.posters, world_size=workers.world_size, batch_size=batch_size)
+        model = DataParallelModel(
+            network.trained, workers, accumulate_steps=recipe.accumulate_steps, steps_per_epoch=steps
+        )
+        optimizer = make_optimizer(recipe, steps_per_epoch=steps, world_size=workers.world_size, rates=network.rates)
+        counts = [card.genre_counts["train"][genre] for genre in card.genres]
+        model.compile(optimizer=optimizer, loss=make_loss(recipe, counts, card.posters["train"]))
+        optimizer.build(model.trainable_variables)
+        course = Course()
         checkpoint = ray.train.get_checkpoint()
         if checkpoint:
             with checkpoint.as_directory() as folder:
-                epochs.current = load_checkpoint(Path(folder), trained, model.optimizer)
-            tell(f"going on from the checkpoint of epoch {epochs.current}")
+                course = load_checkpoint(Path(folder), network.trained, optimizer)
+            tell(f"going on from the checkpoint of epoch {course.epochs_done}")
+        material.epochs.current = course.epochs_done
         broadcast(model.variables, workers)
+        if not course.has_ended(recipe):
+            model.fit(
+                material.batches,
+                epochs=recipe.epochs,
+                initial_epoch=course.epochs_done,
+                verbose=0,
+                callbacks=[
+                    AgreeOnStatistics(workers),
+                    _report(recipe, network, material, course, workers, tell, steps),
+                ],
+            )
 
-        class Report(keras.callbacks.Callback):
-            """Every worker reports every epoch; rank 0 adds the checkpoint and the validation score."""
 
-            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-                epochs.current = epoch
-                self.began = time.monotonic()
+class Course:
+    """How far a run has come: what a checkpoint remembers besides weights."""
 
-            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                loss = float((logs or {})["loss"])
-                rate = rows.total / (time.monotonic() - self.began)
-                metrics = {"epoch": epoch + 1, "loss": loss, "images_per_s": rate}
-                if workers.rank != 0:
-                    ray.train.report(metrics)
-                    return
-                metrics[SCORE] = score()
+    def __init__(self, epochs_done: int = 0, best: float = -1.0, best_epoch: int = 0) -> None:
+        self.epochs_done = epochs_done
+        self.best = best
+        self.best_epoch = best_epoch
+
+    def after(self, score: float) -> None:
+        """Count a finished epoch with its validation score."""
+        self.epochs_done += 1
+        if score > self.best:
+            self.best, self.best_epoch = score, self.epochs_done
+
+    def has_ended(self, recipe: Recipe) -> bool:
+        """Whether all epochs are done, or too many have passed without a better score."""
+        patience = recipe.early_stopping
+        return self.epochs_done >= recipe.epochs or (patience > 0 and self.epochs_done - self.best_epoch >= patience)
+
+
+class Material:
+    """A worker's posters: batches to train on, and its share of the validation split to score.
+
+    posters: of the train split over all workers.
+    """
+
+    def __init__(
+        self,
+        opened: contextlib.ExitStack,
+        task: TrainTask,
+        card: Card,
+        network: Network,
+        workers: Any,
+        *,
+        batch_size: int,
+    ) -> None:
+        from training.augmentation import augment  # noqa: PLC0415
+        from training.scoring import inference  # noqa: PLC0415
+
+        store = open_store(task.store)
+        place = {"rank": workers.rank, "world_size": workers.world_size}
+        height_px, width_px = task.height_px, task.width_px
+        self.epochs = Epochs()
+        self._workers = workers
+        with_images = not network.trunks
+        rows = opened.enter_context(Rows(store, card, "train", with_images=with_images, **place))
+        validation = opened.enter_context(Rows(store, card, "validation", with_images=with_images, **place))
+        self.posters = rows.total
+        self._validation = validation
+        # Every worker scores its part and knows the whole answer, so that all of them decide the same.
+        self._validation_labels = Rows(store, card, "validation", with_images=False).labels
+        if network.trunks:
+            trunks = [trunk.key for trunk in network.trunks]
+            features = opened.enter_context(Features(store, card, "train", trunks, **place))
+            scored = opened.enter_context(Features(store, card, "validation", trunks, **place))
+            batches = feature_batches(features, rows, self.epochs, **place, batch_size=batch_size, seed=task.seed)
+            self._validation_batches: Callable[[], Iterable[Any]] = lambda: _feature_batches(scored)
+        else:
+            pixels = opened.enter_context(Pixels(rows, height_px=height_px, width_px=width_px))
+            seen = opened.enter_context(Pixels(validation, height_px=height_px, width_px=width_px))
+            batches = training_batches(pixels, rows, self.epochs, **place, batch_size=batch_size, seed=task.seed)
+            self._validation_batches = lambda: image_batches(seen, _SCORING_BATCH, length=len(validation))
+            seed = task.seed + workers.rank
+            batches = augment(batches, task.read_recipe(), height_px=height_px, width_px=width_px, seed=seed)
+        self.batches = batches.prefetch(2)
+        self._forward = inference(network.trained if network.trunks else network.model)
+
+    def validation_score(self) -> float:
+        """Macro mAP over the whole validation split. Every worker must call it, or all wait."""
+        import tensorflow as tf  # noqa: PLC0415
+
+        rank, world_size = self._workers.rank, self._workers.world_size
+        scores = np.zeros(self._validation_labels.shape, np.float32)
+        scores[rank::world_size] = self._own_scores()
+        flat = self._workers.sum(tf.constant(scores.ravel()))
+        return macro_map(self._validation_labels, flat.numpy().reshape(scores.shape))
+
+    def _own_scores(self) -> np.ndarray[Any, Any]:
+        from training.scoring import outputs  # noqa: PLC0415
+
+        if not len(self._validation):
+            return np.zeros((0, self._validation_labels.shape[1]), np.float32)
+        return outputs(self._forward, self._validation_batches())
+
+
+def _feature_batches(features: Features) -> Iterator[np.ndarray[Any, Any]]:
+    for first in range(0, len(features), _HEAD_BATCH):
+        yield features.batch(np.arange(first, min(first + _HEAD_BATCH, len(features))))
+
+
+def batch_size_of(recipe: Recipe, world_size: int) -> int:
+    """Posters a step on each worker."""
+    return recipe.batch_size if recipe.batch_is_per_worker else max(1, recipe.batch_size // world_size)
+
+
+def _report(
+    recipe: Recipe,
+    network: Network,
+    material: Material,
+    course: Course,
+    workers: Any,
+    tell: Events,
+    steps: int,
+) -> Any:
+    """The callback by which every worker reports every epoch; rank 0 adds the checkpoint."""
+    import keras  # noqa: PLC0415
+    import ray.train  # noqa: PLC0415
+
+    from training.optimizers import averaged_weights  # noqa: PLC0415
+
+    class Report(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            material.epochs.current = epoch
+            self.began = self.told = time.monotonic()
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            now = time.monotonic()
+            if now - self.told >= _TELL_EVERY_S and workers.rank == 0:
+                self.told = now
+                loss = float((logs or {}).get("loss", float("nan")))
+                tell({"steps": steps, "step": batch + 1, "epoch": material.epochs.current + 1, "loss": loss})
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            trained_s = time.monotonic() - self.began
+            with averaged_weights(self.model):
+                score = material.validation_score()
+                course.after(score)
+                metrics = {
+                    "epoch": epoch + 1,
+                    "loss": float((logs or {})["loss"]),
+                    SCORE: score,
+                    "images_per_s": material.posters / trained_s,
+                    "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+                    "seconds": time.monotonic() - self.began,
+                    "has_ended": course.has_ended(recipe),
+                }
+                if workers.rank == 0:
+                    folder = tempfile.mkdtemp(prefix="onesheet-checkpoint-")
+                    network.trained.save_weights(Path(folder, CHECKPOINT_WEIGHTS))
+            if workers.rank == 0:
                 tell(metrics)
-                with tempfile.TemporaryDirectory(prefix="onesheet-checkpoint-") as folder:
-                    save_checkpoint(Path(folder), trained, model.optimizer, epoch + 1)
-                    ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+                save_checkpoint(Path(folder), network.trained, self.model.optimizer, course)
+                report = ray.train.Checkpoint.from_directory(folder)
+                ray.train.report(metrics, checkpoint=report, delete_local_checkpoint_after_upload=True)
+            else:
+                ray.train.report(metrics)
+            if course.has_ended(recipe) and course.epochs_done < recipe.epochs:
+                tell(f"no better validation mAP for {recipe.early_stopping} epochs: the run ends here")
+                self.model.stop_training = True
 
-        model.fit(
-            batches,
-            epochs=task.epochs,
-            initial_epoch=epochs.current,
-            verbose=0,
-            callbacks=[AgreeOnStatistics(workers), Report()],
-        )
-
-
-def _validation(network: Network, rows: Rows, rank: int, size: dict[str, int]) -> Any:
-    """A function that scores the validation split; only rank 0 calls it, the others wait in their report."""
-    if rank != 0:
-        return lambda: 0.0
-    if network.backbone is None:
-        forward = inference(network.model)
-        return lambda: macro_map(rows.labels, predict(forward, rows, **size))
-    features = predict(inference(network.backbone), rows, **size)
-    return lambda: macro_map(rows.labels, network.head.predict(features, batch_size=512, verbose=0))
+    return Report()
 
 
-def save_checkpoint(folder: Path, model: Any, optimizer: Any, epochs_done: int) -> None:
-    """Weights, optimizer state and the number of finished epochs."""
-    model.save_weights(folder / CHECKPOINT_WEIGHTS)
+def save_checkpoint(folder: Path, model: Any, optimizer: Any, course: Course) -> None:
+    """What a run goes on from: the raw weights, the optimizer's state, and how far it has come.
+
+    CHECKPOINT_WEIGHTS, the weights that were scored, is beside them: with `ema` they differ.
+    """
+    model.save_weights(folder / _RAW_WEIGHTS)
     state: dict[str, Any] = {}
     optimizer.save_own_variables(state)
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
     np.savez(folder / "optimizer.npz", **arrays)
-    (folder / "state.json").write_text(json.dumps({"epochs_done": epochs_done}), encoding="utf-8")
+    (folder / "state.json").write_text(json.dumps(vars(course)), encoding="utf-8")
 
 
-def load_checkpoint(folder: Path, model: Any, optimizer: Any | None = None) -> int:
-    """Load what `save_checkpoint` wrote; returns the number of finished epochs."""
-    model.load_weights(folder / CHECKPOINT_WEIGHTS)
-    if optimizer is not None:
-        with np.load(folder / "optimizer.npz") as state:
-            optimizer.load_own_variables(dict(state))
-    return int(json.loads((folder / "state.json").read_text(encoding="utf-8"))["epochs_done"])
+def load_checkpoint(folder: Path, model: Any, optimizer: Any) -> Course:
+    """Load what `save_checkpoint` wrote."""
+    model.load_weights(folder / _RAW_WEIGHTS)
+    with np.load(folder / "optimizer.npz") as state:
+        optimizer.load_own_variables(dict(state))
+    return Course(**json.loads((folder / "state.json").read_text(encoding="utf-8")))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from cluster.store import FolderStore
+from crawler import images, title_files
 from crawler.catalogs import open_catalog
 from crawler.crawl import Crawl
 from crawler.ledger import Ledger, LedgerRow
+from crawler.outcomes import PosterFacts
 from crawler.pipelines import poster_key
 from crawler.site.drawing import draw_poster
 from crawler.site.invention import invent_titles
@@ -28,21 +34,51 @@ def drawn() -> dict[str, tuple[tuple[str, ...], bytes]]:
     return {title.imdb_id: (title.genres, draw_poster(title)) for title in invent_titles(DRAWN)}
 
 
-def crawled(store: FolderStore, catalog: Path, posters: dict[str, bytes], genres: dict[str, list[str]]) -> str:
-    """Leave in the store what a crawl of these posters leaves; returns its id."""
-    with catalog.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["Id", "Genre"])
-        rows.writerows([imdb_id, str(names)] for imdb_id, names in genres.items())
+def blurred(number: int, size: tuple[int, int] = (60, 90)) -> bytes:
+    """A poster of coloured clouds that is like no other number's."""
+    clouds = np.random.default_rng(number).integers(0, 256, (6, 4, 3), np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(clouds).resize(size, Image.Resampling.BICUBIC).save(sink, "JPEG", quality=90)
+    return sink.getvalue()
+
+
+def write_catalog(path: Path, rows: list[tuple[str, str | None, list[str]]]) -> None:
+    """A catalogue of imdb_id, title and genres."""
+    told = [{"imdb_id": imdb_id, "title": title, "genres": genres} for imdb_id, title, genres in rows]
+    pq.write_table(pa.Table.from_pylist(told, schema=title_files.SCHEMA), path)
+
+
+def crawled(
+    store: FolderStore,
+    catalog: Path,
+    posters: dict[str, bytes],
+    genres: dict[str, list[str]],
+    *,
+    names: dict[str, str] | None = None,
+    crawl_id: str | None = None,
+) -> str:
+    """Leave in the store what a crawl of these posters leaves; returns its id. names: of the titles that have one."""
+    write_catalog(catalog, [(imdb_id, (names or {}).get(imdb_id), of) for imdb_id, of in genres.items()])
     with open_catalog(str(catalog)) as opened:
-        crawl = Crawl.open(opened, store)
+        crawl = Crawl.open(opened, store, crawl_id)
         crawl.save_titles(opened)
     ledger = Ledger(store, crawl.crawl_id)
     for imdb_id, data in posters.items():
         sha256 = hashlib.sha256(data).hexdigest()
         store.put(poster_key(imdb_id), data)
-        row = {"source": "listed", "attempts": 1, "fetched_at": datetime.now(UTC), "sha256": sha256, "bytes": len(data)}
-        ledger.append(LedgerRow(imdb_id=imdb_id, outcome="stored", **row))  # type: ignore[arg-type]
+        facts = images.inspect(data, max_pixels=50_000_000)
+        ledger.append(
+            LedgerRow(
+                imdb_id=imdb_id,
+                outcome="stored",
+                source="listed",
+                attempts=1,
+                fetched_at=datetime.now(UTC),
+                sha256=sha256,
+                phash=facts.phash if isinstance(facts, PosterFacts) else None,
+                bytes=len(data),
+            )
+        )
     ledger.flush()
     crawl.finish(started_at=datetime.now(UTC), finish_reason="finished")
     return crawl.crawl_id
@@ -57,7 +93,7 @@ def make_dataset(
         store = FolderStore(folder / "store")
         posters = {imdb_id: data for imdb_id, (_, data) in drawn.items()}
         genres = {imdb_id: list(names) for imdb_id, (names, _) in drawn.items()}
-        crawl_id = crawled(store, folder / "catalog.csv", posters, genres)
+        crawl_id = crawled(store, folder / "catalog.parquet", posters, genres)
         return store, prepare(store, crawl_id, PrepareOptions())
 
     return make

@@ -12,6 +12,7 @@ import pytest
 from training.bundle import (
     CARD_FILE,
     MODEL_FILE,
+    README_FILE,
     BundleCard,
     BundleError,
     load_model,
@@ -55,6 +56,20 @@ def test_a_written_bundle_loads_and_gives_the_same_scores(tmp_path: Path) -> Non
     assert read == card
     pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 8, 3), np.uint8)
     np.testing.assert_allclose(load_model(tmp_path, read)(pixels), model(pixels), atol=1e-6)
+
+
+def test_a_bundle_carries_its_model_card_sealed_like_the_model(tmp_path: Path) -> None:
+    card = write_bundle(tmp_path, tiny_model(), CARD)
+    assert set(card.files) == {MODEL_FILE, README_FILE}
+    assert "macro mAP | 0.310" in (tmp_path / README_FILE).read_text(encoding="utf-8")
+    (tmp_path / README_FILE).write_text("a better model", encoding="utf-8")
+    with pytest.raises(BundleError, match=r"was altered: .*README\.md"):
+        load_model(tmp_path, card)
+
+
+def test_a_card_from_before_intervals_is_read() -> None:
+    old = json.loads(CARD.model_dump_json(exclude={"intervals", "prior_intervals", "genre_metrics"}))
+    assert read_card(json.dumps(old).encode()) == CARD
 
 
 def test_a_tampered_model_file_is_refused_before_it_is_parsed(tmp_path: Path) -> None:

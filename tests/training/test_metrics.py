@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, f1_score, log_loss
 
 from training.metrics import (
+    LOWER_IS_BETTER,
     average_precisions,
+    calibration_bins,
+    calibration_errors,
     cross_entropy,
     macro_map,
     measure,
@@ -62,5 +66,34 @@ def test_the_global_threshold_is_the_best_of_all_for_micro_f1():
 def test_a_perfect_model_measures_one_everywhere():
     y = Y[Y.any(axis=1)]
     found = measure(y, y, np.full(6, 0.5), 0.5)
-    assert found.pop("cross_entropy") == pytest.approx(0, abs=1e-6)
+    for name in LOWER_IS_BETTER:
+        assert found.pop(name) == pytest.approx(0, abs=1e-6)
     assert set(found.values()) == {1.0}
+
+
+def test_hits_match_and_sample_f1_are_counted_by_poster():
+    y = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]], np.float32)
+    scores = np.array([[0.9, 0.1, 0.1, 0.1, 0.1, 0.1], [0.9, 0.8, 0.7, 0.6, 0.5, 0.1]])
+    found = measure(y, scores, np.full(6, 0.5), 0.65)
+    assert (found["top1_hit"], found["top3_hit"], found["top5_hit"], found["exact_match"]) == (0.5, 1, 1, 0.5)
+    # The second poster: two of two found, one too many.
+    assert found["sample_f1"] == pytest.approx((1 + 0.8) / 2)
+
+
+def test_calibration_error_is_the_mean_gap_of_scikit_learns_calibration_curve():
+    errors = calibration_errors(Y, SCORES)
+    for genre in range(Y.shape[1]):
+        share, said = calibration_curve(Y[:, genre], SCORES[:, genre], n_bins=10, strategy="quantile")
+        # Scores do not tie, so each of the ten bins has 20 posters.
+        assert errors[genre] == pytest.approx(np.abs(share - said).mean())
+
+
+def test_the_calibration_error_of_one_score_for_all_is_its_distance_from_the_frequency():
+    scores = np.full(Y.shape, 0.5)
+    np.testing.assert_allclose(calibration_errors(Y, scores), np.abs(Y.mean(axis=0) - 0.5))
+
+
+def test_scores_are_calibrated_in_bins_of_equally_many_posters_and_ties_stay_together():
+    assert [np.bincount(column).tolist() for column in calibration_bins(SCORES).T] == [[20] * 10] * 6
+    tied = np.repeat([0.1, 0.9], 50)[:, None]
+    assert [len(np.unique(calibration_bins(tied)[rows])) for rows in (slice(50), slice(50, 100))] == [1, 1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from cluster.errors import TrainingError
 from cluster.nodes import connect
@@ -17,7 +20,7 @@ from cluster.store import FolderStore
 from training.bundle import load_model
 from training.dataset import Card
 from training.registry import Registry
-from training.train import TrainOptions, train
+from training.train import TrainOptions, resume, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -41,7 +44,10 @@ def test_two_workers_train_a_model_that_is_registered_with_its_metrics_and_linea
 ):
     store, card = dataset
     lines: list[str] = []
-    result = train(TrainOptions(architecture="cnn_small", workers=2, epochs=2), store, lines.append)
+    events: list[dict[str, object]] = []
+    result = train(
+        TrainOptions(architecture="cnn_small", workers=2, recipe={"epochs": 2}), store, lines.append, events.append
+    )
     bundle = Registry(store).card(result.version)
     assert bundle.lineage["dataset_id"] == card.dataset_id
     assert bundle.genres == tuple(card.genres)
@@ -49,6 +55,9 @@ def test_two_workers_train_a_model_that_is_registered_with_its_metrics_and_linea
     assert [line for line in lines if line.startswith("epoch 2/2")]
     report = json.loads(store.get(f"runs/{result.version}/report.json"))
     assert [row["epoch"] for row in report["history"]] == [1, 2]
+    assert all({"what", "step", "steps"} <= set(event) for event in events)
+    Image.open(io.BytesIO(store.get(f"runs/{result.version}/curves.png"))).load()
+    assert list(store.list(f"runs/{result.version}/tensorboard/")), "TensorBoard has something to read"
     fetched = Registry(store).fetch(result.version, tmp_path)
     scores = load_model(tmp_path, fetched).predict(np.zeros((1, 96, 64, 3)), verbose=0)
     assert scores.shape == (1, len(card.genres))
@@ -58,17 +67,21 @@ def test_a_frozen_backbone_trains_its_head_from_features(ray: None, dataset: tup
     import keras
 
     store, _ = dataset
-    weights = tmp_path / "backbone.weights.h5"
+    weights = tmp_path / "mobilenet_v2_no_top.weights.h5"
     keras.applications.MobileNetV2(input_shape=(64, 48, 3), include_top=False, weights=None).save_weights(weights)
     lines: list[str] = []
     options = TrainOptions(
-        architecture="mobilenet_v2", weights=str(weights), epochs=3, height_px=64, width_px=48, workers=1
+        architecture="mobilenet_v2", weights=str(tmp_path), recipe={"epochs": 3}, height_px=64, width_px=48, workers=2
     )
     result = train(options, store, lines.append)
     assert [line for line in lines if line.startswith("features of")]
-    assert result.card.lineage["weights"] == "backbone.weights.h5"
+    assert str(result.card.lineage["weights"]).startswith("mobilenet_v2_no_top.weights.h5 (")
     assert (result.card.height_px, result.card.width_px) == (64, 48)
     assert result.card.metrics["macro_map"] > 0
+    again: list[str] = []
+    changed = replace(options, recipe={"epochs": 2, "ema": 0.9, "loss": "asymmetric", "early_stopping": 1})
+    train(changed, store, again.append)
+    assert not [line for line in again if line.startswith("features of")], "the features of the first run are kept"
 
 
 @pytest.mark.fault
@@ -81,18 +94,18 @@ def test_a_killed_worker_costs_an_epoch_and_not_the_run(ray: None, dataset: tupl
 
     def say(line: str) -> None:
         lines.append(line)
-        # Ray learns of a checkpoint only when it polls, every 2 s, and takes one report of each worker at a time; a
-        # worker with a second one waits. So the checkpoint of an epoch that is told may be unknown yet, but in epoch 5
-        # that of epoch 2 is known, however fast the machine, and the end is polls away, however slow this thread.
+        # Ray learns of a checkpoint only when it polls, and takes one report of each worker at a time; a worker with a
+        # second one waits. So the checkpoint of an epoch that is told may be unknown yet, but in epoch 5 that of epoch
+        # 2 is known, however fast the machine, and the end is polls away, however slow this thread.
         if line.startswith("epoch 5/") and not killed:
             killed.append(next(worker for worker in workers() if worker not in others))
             killed[0].kill()
 
-    result = train(TrainOptions(architecture="cnn_small", workers=2, epochs=10), store, say)
+    result = train(TrainOptions(architecture="cnn_small", workers=2, recipe={"epochs": 30}), store, say)
     assert killed, lines
     assert [line for line in lines if line.startswith("going on from the checkpoint of epoch")], lines
     report = json.loads(store.get(f"runs/{result.version}/report.json"))
-    assert [row["epoch"] for row in report["history"]] == list(range(1, 11))
+    assert [row["epoch"] for row in report["history"]] == list(range(1, 31))
 
 
 def test_what_cannot_be_trained_is_said_before_a_worker_starts(
@@ -105,15 +118,18 @@ def test_what_cannot_be_trained_is_said_before_a_worker_starts(
             train(TrainOptions(**{"architecture": "cnn_small", **options}), store, lambda line: None)  # type: ignore[arg-type]
         return str(error.value)
 
-    assert "no architecture 'resnet'; there are cnn_small" in refused(architecture="resnet")
+    assert "no architecture 'resnet'; there are chu_cnn, cnn_2x2_same" in refused(architecture="resnet")
+    assert "a recipe has no 'epoch'" in refused(recipe={"epoch": 3})
     assert "takes no --weights" in refused(weights="imagenet")
     assert "--workers 0" in refused(workers=0)
     assert "need 3, and the cluster has 2; ask for fewer --workers" in refused(workers=3)
     assert "1 workers of 1 GPU need 1, and the cluster has 0" in refused(gpus_per_worker=1)
     assert "has no dataset 'ds-nope'" in refused(dataset_id="ds-nope")
     missing = refused(architecture="mobilenet_v2", weights=str(tmp_path / "no.weights.h5"))
-    assert "No such file or directory; give a .weights.h5 file, imagenet or none" in missing
+    assert "no.weights.h5 is missing; give a .weights.h5 file, a folder of them, imagenet or none" in missing
+    with pytest.raises(TrainingError, match="has no run nope; `onesheet train` names each run"):
+        resume("nope", store, lambda line: None)
     (tmp_path / "bad.weights.h5").write_bytes(b"no weights")
     bad = refused(architecture="mobilenet_v2", weights=str(tmp_path / "bad.weights.h5"))
-    assert "do not fit MobileNetV2 without top" in bad
+    assert "do not fit" in bad
     assert not [key for key in store.list("models/") if "mobilenet_v2-nope" in key]

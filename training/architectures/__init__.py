@@ -1,1 +1,1 @@
-"""One architecture a file: a module here is found by its name, and gives `ARCHITECTURE`."""
+"""onesheet's architectures: a function under `@whole_network` or `@backbone` here is found by its name."""

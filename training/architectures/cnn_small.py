@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from training.architecture import Architecture, BuildOptions, Network
+from typing import Any
+
+from training.architecture import BuildOptions, whole_network
+from training.recipe import Recipe
 
 
-def build(options: BuildOptions) -> Network:
+@whole_network(
+    summary="four convolutions with BatchNorm, global average pooling",
+    source="onesheet",
+    height_px=96,
+    width_px=64,
+    recipe=Recipe(epochs=30, batch_size=32, learning_rate=2e-3),
+)
+def cnn_small(options: BuildOptions) -> Any:
     """Four 3x3 convolutions with BatchNorm, each halving the image; global average pooling; one sigmoid a genre."""
     import keras  # noqa: PLC0415
     from keras import layers  # noqa: PLC0415
@@ -20,18 +30,4 @@ def build(options: BuildOptions) -> Network:
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.3)(x)
     scores = layers.Dense(options.genres, activation="sigmoid", dtype="float32")(x)
-    return Network(keras.Model(image, scores, name="cnn_small"))
-
-
-ARCHITECTURE = Architecture(
-    name="cnn_small",
-    summary="four convolutions with BatchNorm, global average pooling, trained from scratch",
-    source="onesheet",
-    height_px=96,
-    width_px=64,
-    epochs=30,
-    batch_size=32,
-    learning_rate=2e-3,
-    takes_weights=False,
-    build=build,
-)
+    return keras.Model(image, scores)

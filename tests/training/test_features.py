@@ -1,0 +1,102 @@
+"""Features that are kept are those that the trunk gives, for each worker in the order of its rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cluster.store import FolderStore
+from training.dataset import Card
+from training.features import FeatureMaker, Features, feature_key
+from training.parts import default_recipe
+from training.pixels import Pixels
+from training.rows import Rows
+from training.task import TrainTask, build_task_network, share_weights
+
+EXPRESSION = "mobilenet_v2@48x32+efficientnet_lite0@64x48"
+
+
+def settle(model: Any) -> None:
+    """Give BatchNorm statistics of some noise: without, what an untrained network says vanishes on its way up."""
+    import keras
+
+    def layers(model: Any) -> Iterator[Any]:
+        for layer in model.layers:
+            yield layer
+            yield from layers(layer) if hasattr(layer, "layers") else ()
+
+    norms = [layer for layer in layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(np.random.default_rng(0).uniform(-1, 255, (16, *model.input_shape[1:])).astype(np.float32), training=True)
+
+
+@pytest.fixture(scope="module")
+def task(dataset: tuple[FolderStore, Card], tmp_path_factory: pytest.TempPathFactory) -> TrainTask:
+    import keras
+
+    from training.architecture import BuildOptions, find
+
+    store, card = dataset
+    folder: Path = tmp_path_factory.mktemp("weights")
+    application = keras.applications.MobileNetV2(input_shape=(48, 32, 3), include_top=False, weights=None)
+    lite = find("efficientnet_lite0").build(BuildOptions(genres=3, height_px=64, width_px=48)).model
+    for name, model in (("mobilenet_v2", application), ("efficientnet_lite0", lite)):
+        settle(model)
+        model.save_weights(folder / f"{name}_no_top.weights.h5")
+    return TrainTask(
+        store=store.url,
+        dataset_id=card.dataset_id,
+        architecture=EXPRESSION,
+        height_px=64,
+        width_px=48,
+        recipe=default_recipe(EXPRESSION).changed({"pooling": "mean,max"}).model_dump(),
+        weights="store",
+        weights_keys=share_weights(EXPRESSION, str(folder), store),
+    )
+
+
+def test_kept_features_give_the_scores_of_the_whole_model(dataset: tuple[FolderStore, Card], task: TrainTask):
+    store, card = dataset
+    maker = FeatureMaker(asdict(task))
+    network = build_task_network(task, card)
+    trunks = [trunk.key for trunk in network.trunks]
+    for trunk in trunks:
+        for shard in range(len(card.shards["test"])):
+            maker.make(trunk, "test", shard)
+    with (
+        Features(store, card, "test", trunks) as features,
+        Rows(store, card, "test") as rows,
+        Pixels(rows, height_px=64, width_px=48) as pixels,
+    ):
+        every = np.arange(len(rows))
+        from_features = network.trained(features.batch(every), training=False).numpy()
+        from_images = network.model(pixels.batch(every).astype(np.float32), training=False).numpy()
+        # Kept in half precision.
+        assert from_features == pytest.approx(from_images, abs=2e-3)
+        assert len(np.unique(from_images.round(5))) > 10, "scores that are all alike prove nothing"
+        with Features(store, card, "test", trunks, rank=1, world_size=2) as half:
+            assert len(half) == len(every[1::2])
+            assert (half.batch(np.arange(len(half))) == features.batch(every[1::2])).all()
+
+
+def test_features_lie_beside_the_dataset_and_open_with_numpy(dataset: tuple[FolderStore, Card], task: TrainTask):
+    store, card = dataset
+    trunk = build_task_network(task, card).trunks[0].key
+    FeatureMaker(asdict(task)).make(trunk, "validation", 0)
+    kept = np.load(io.BytesIO(store.get(feature_key(card, trunk, "validation", 0))))
+    assert kept.dtype == np.float16
+    assert len(kept) == card.posters["validation"]
+    assert "mobilenet_v2@48x32" in trunk, "the key tells what it is"
+
+
+def test_weights_are_shared_once_under_their_content(dataset: tuple[FolderStore, Card], task: TrainTask):
+    store, _ = dataset
+    assert set(task.weights_keys) == {"mobilenet_v2", "efficientnet_lite0"}
+    assert sorted(store.list("weights/")) == sorted(task.weights_keys.values())

@@ -1,0 +1,105 @@
+"""A whole search over real Ray Tune and Ray Train, killed in the middle and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import TrainingError
+from cluster.nodes import connect
+from cluster.settings import load_settings
+from cluster.store import FolderStore
+from training.dataset import Card
+from training.registry import Registry
+from training.tune import SearchOptions, plan_search
+
+SPACE = """
+architecture = ["cnn_small@48x32", "cnn_small@64x48"]
+epochs = 2
+learning_rate = { from = 1e-4, to = 1e-2, log = true }
+loss = ["binary_crossentropy", "asymmetric"]
+"""
+TRIALS = 3
+
+
+def onesheet(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "import onesheet; onesheet.main()", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def trials_of(store: FolderStore) -> list[dict[str, object]]:
+    keys = [key for key in store.list("runs/") if key.endswith("/trials.json")]
+    return json.loads(store.get(keys[0])) if keys else []
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(900)
+def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
+    dataset: tuple[FolderStore, Card], tmp_path: Path
+):
+    store, card = dataset
+    space = tmp_path / "space.toml"
+    space.write_text(SPACE)
+    killed = onesheet("tune", "--store", store.url, "--space", str(space), "--trials", str(TRIALS))
+    try:
+        until = time.monotonic() + 400
+        while not trials_of(store):
+            assert killed.poll() is None, killed.communicate()[1][-3000:]
+            assert time.monotonic() < until, "no trial ended"
+            time.sleep(0.5)
+    finally:
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.communicate()
+    before = trials_of(store)
+    assert len(before) < TRIALS, "it was killed too late to prove anything"
+    search = next(key for key in store.list("runs/") if key.endswith("/search.json")).split("/")[1]
+
+    resumed = onesheet("tune", "--store", store.url, "--resume", search, "--json")
+    out, err = resumed.communicate(timeout=600)
+    assert resumed.returncode == 0, err[-3000:]
+    result = json.loads(out.splitlines()[-1])
+    trials = trials_of(store)
+    assert len(trials) == result["trials"] == TRIALS
+    kept = {trial["run"]: trial for trial in trials}
+    for trial in before:
+        assert kept[trial["run"]] == trial, "what was finished is not done again"
+    best = max(trials, key=lambda trial: trial["score"])  # type: ignore[arg-type,return-value]
+    assert result["winner"] == best["run"]
+
+    bundle = Registry(store).card(result["version"])
+    assert bundle.architecture == best["architecture"]
+    assert bundle.lineage["search"] == search
+    assert bundle.lineage["trial"] == best["run"]
+    assert bundle.lineage["dataset_id"] == card.dataset_id
+    page = store.get(f"runs/{search}/leaderboard.html").decode()
+    assert all(str(trial["run"]) in page for trial in trials)
+
+    again = onesheet("tune", "--store", store.url, "--resume", search)
+    _, err = again.communicate(timeout=200)
+    assert again.returncode == 1
+    assert "has ended and its model is registered" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_what_cannot_be_searched_is_said_before_anything_starts(dataset: tuple[FolderStore, Card]):
+    store, _ = dataset
+
+    def refused(**options: object) -> str:
+        with pytest.raises(TrainingError) as error:
+            plan_search(SearchOptions(**{"space": SPACE, "space_name": "space.toml", **options}), store)  # type: ignore[arg-type]
+        return str(error.value)
+
+    with connect(load_settings(), num_cpus=2):
+        assert "a search needs some of each" in refused(trials=0)
+        assert "does not fit into the cluster's 2 CPU" in refused(workers=3, cpus_per_worker=1)
+        assert "space.toml" in refused(space="architecture = 'resnet'\n")
+        assert "has no dataset 'ds-nope'" in refused(dataset_id="ds-nope")

@@ -1,0 +1,149 @@
+"""What frozen backbones see in a dataset's posters: computed once, kept beside it, read by whoever trains a head.
+
+    datasets/<dataset_id>/features/<trunk>/<split>/00000.npy     float16 [posters of the shard, F]
+
+A trunk's key names its weights, its input and its pooling, so what is there is right and is never made again.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+
+from cluster.store import Store, open_store
+from training.dataset import Card, read_card
+from training.task import TrainTask, build_task_network
+
+_BATCH_SIZE = 16
+
+
+def feature_key(card: Card, trunk: str, split: str, shard: int) -> str:
+    """Where a shard's features are."""
+    return f"datasets/{card.dataset_id}/features/{trunk}/{split}/{shard:05}.npy"
+
+
+def make_features(
+    task: TrainTask,
+    card: Card,
+    trunks: Sequence[str],
+    splits: Sequence[str],
+    *,
+    workers: int,
+    gpus_per_worker: int,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> float:
+    """Compute the features that are missing, a shard at a time, on as many Ray actors as a run has workers.
+
+    Returns the seconds that it took. An actor that dies is started anew, and does its shard again.
+    """
+    import ray  # noqa: PLC0415
+    from ray.util import ActorPool  # noqa: PLC0415
+
+    store = open_store(task.store)
+    there = set(store.list(f"datasets/{card.dataset_id}/features/"))
+    missing = [
+        (trunk, split, shard)
+        for trunk in trunks
+        for split in splits
+        for shard in range(len(card.shards[split]))
+        if feature_key(card, trunk, split, shard) not in there
+    ]
+    if not missing:
+        return 0.0
+    names = ", ".join(trunk.partition("-")[0] for trunk in dict.fromkeys(trunk for trunk, _, _ in missing))
+    say(f"features of {', '.join(splits)} posters from {names}, once")
+    began = time.monotonic()
+    maker = ray.remote(FeatureMaker).options(
+        num_cpus=task.cpus,
+        num_gpus=gpus_per_worker,
+        max_restarts=2,
+        max_task_retries=2,
+        runtime_env={"env_vars": {"TF_NUM_INTRAOP_THREADS": str(task.cpus)}},
+    )
+    pool = ActorPool([maker.remote(asdict(task)) for _ in range(min(workers, len(missing)))])
+    done = 0
+    for shards, made in enumerate(pool.map_unordered(lambda actor, work: actor.make.remote(*work), missing), start=1):
+        done += made
+        progress(shards, len(missing))
+    seconds = time.monotonic() - began
+    say(f"  {done / seconds:.0f} posters/s")
+    return seconds
+
+
+class FeatureMaker:
+    """An actor with the task's frozen backbones."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        self._task = TrainTask(**task)
+        self._store = open_store(self._task.store)
+        self._card = read_card(self._store, self._task.dataset_id)
+        network = build_task_network(self._task, self._card)
+        self._models = {trunk.key: trunk.model for trunk in network.trunks}
+        self._forwards: dict[str, Callable[[Any], Any]] = {}
+
+    def make(self, trunk: str, split: str, shard: int) -> int:
+        """Compute and keep the features of one shard; how many posters it has."""
+        from training.inputs import image_batches  # noqa: PLC0415
+        from training.pixels import Pixels  # noqa: PLC0415
+        from training.rows import Rows  # noqa: PLC0415
+        from training.scoring import inference, outputs  # noqa: PLC0415
+
+        if trunk not in self._forwards:
+            self._forwards[trunk] = inference(self._models[trunk])
+        with Rows(self._store, self._card, split, shards=[shard]) as rows:
+            pixels = Pixels(rows, height_px=self._task.height_px, width_px=self._task.width_px, keep=False)
+            batches = image_batches(pixels, _BATCH_SIZE, length=len(rows))
+            features = outputs(self._forwards[trunk], batches).astype(np.float16)
+        sink = io.BytesIO()
+        np.save(sink, features)
+        self._store.put(feature_key(self._card, trunk, split, shard), sink.getvalue())
+        return len(features)
+
+
+class Features:
+    """One worker's rows of a split: row i is row `rank + i * world_size`, the trunks' features one after the other.
+
+    On local disk, mapped into memory: the operating system decides how much of it stays there. A context manager:
+    leaving it frees the disk.
+    """
+
+    def __init__(
+        self, store: Store, card: Card, split: str, trunks: Sequence[str], *, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self._length = len(range(rank, card.posters[split], world_size))
+        self._parts = [self._read(store, card, split, trunk, rank, world_size) for trunk in trunks]
+        self.width = sum(part.shape[1] for part in self._parts)
+
+    def _read(
+        self, store: Store, card: Card, split: str, trunk: str, rank: int, world_size: int
+    ) -> np.memmap[Any, np.dtype[np.float16]]:
+        start = place = 0
+        with tempfile.TemporaryFile(prefix="onesheet-features-") as file:
+            for shard in range(len(card.shards[split])):
+                made = np.load(io.BytesIO(store.get(feature_key(card, trunk, split, shard))), allow_pickle=False)
+                mine = made[(rank - start) % world_size :: world_size]
+                file.write(np.ascontiguousarray(mine).tobytes())
+                start += len(made)
+                place += len(mine)
+            file.flush()
+            return np.memmap(file, np.float16, "r", shape=(place, made.shape[1]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts = []
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batch(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """float32 [len(rows), F]."""
+        return np.concatenate([part[rows] for part in self._parts], axis=1, dtype=np.float32)

@@ -1,0 +1,90 @@
+"""What the processes of a run are told: which network, which dataset, which recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import TrainingError
+from cluster.store import Store, open_store
+from training.architecture import Network
+from training.bundle import sha256_of
+from training.dataset import Card
+from training.network import build_network
+from training.parts import weights_files
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainTask:
+    """All that a worker needs to know; plain values, so that it travels and is kept as a dict.
+
+    architecture: an expression as `training.network.parts_of` reads it. weights: `none`, `imagenet`, or `store`: then
+    weights_keys says under which key of the store, which every node reaches, each backbone's file is. cpus: threads of
+    a worker.
+    """
+
+    store: str
+    dataset_id: str
+    architecture: str
+    height_px: int
+    width_px: int
+    recipe: dict[str, Any]
+    weights: str = "none"
+    weights_keys: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+    cpus: int = 1
+
+    def read_recipe(self) -> Recipe:
+        """The recipe, checked."""
+        return Recipe.model_validate(self.recipe)
+
+
+def build_task_network(task: TrainTask, card: Card) -> Network:
+    """The task's network for this dataset, in the recipe's precision, its weights fetched from the store."""
+    import keras  # noqa: PLC0415
+
+    recipe = task.read_recipe()
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    with contextlib.ExitStack() as left:
+        left.callback(keras.config.set_dtype_policy, policy)
+        folder = left.enter_context(tempfile.TemporaryDirectory(prefix="onesheet-weights-"))
+        store = open_store(task.store)
+        for key in task.weights_keys.values():
+            # Under the name that it had: the folder is what a user would give.
+            Path(folder, key.rpartition("/")[2]).write_bytes(store.get(key))
+        return build_network(
+            task.architecture,
+            genres=len(card.genres),
+            recipe=recipe,
+            weights=folder if task.weights_keys else task.weights,
+            height_px=task.height_px,
+            width_px=task.width_px,
+        )
+
+
+def share_weights(expression: str, weights: str, store: Store) -> dict[str, str]:
+    """Put the weights files where every node reaches them, each once; architecture name → key.
+
+    Raises TrainingError for a file that is missing or cannot be read.
+    """
+    keys = {}
+    for name, path in weights_files(expression, weights).items():
+        try:
+            key = f"weights/{sha256_of(path)[:16]}/{name}_no_top.weights.h5"
+            if not store.exists(key):
+                store.put(key, path.read_bytes())
+        except OSError as error:
+            raise TrainingError(f"weights {path}: {error.strerror or error}") from error
+        keys[name] = key
+    return keys
+
+
+def weights_names(keys: Mapping[str, str]) -> str:
+    """Which weights, for people and the lineage: the files' names, and the beginnings of their sha256."""
+    return ", ".join(f"{key.split('/')[2]} ({key.split('/')[1]})" for key in keys.values())

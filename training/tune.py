@@ -1,0 +1,410 @@
+"""A search: Ray Tune draws architectures and settings, each trial is a Ray Train run, and the winner is refitted.
+
+    runs/<search>/search.json       what was asked: with it a search goes on after its driver has died
+    runs/<search>/trials.json       a row a trial, and leaderboard.html, the same as a page; written at each trial's end
+    runs/<search>/…                 Ray Tune's own state
+    runs/<search>-<trial>/…         each trial's run
+
+Optuna draws (Tree-structured Parzen Estimator: Bergstra et al. 2011), ASHA ends the hopeless early (Li et al. 2020).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from cluster.errors import KeyNotFoundError, TrainingError
+from cluster.store import Store, open_store
+from training.dataset import newest_dataset, read_card
+from training.features import make_features
+from training.leaderboard import Trial, ranked
+from training.leaderboard_page import leaderboard_page
+from training.parts import default_recipe, input_size, parts_of
+from training.recipe import Recipe
+from training.registry import Registry
+from training.search_space import Choice, Fixed, Range, Space, parse_space
+from training.task import TrainTask, build_task_network, share_weights
+from training.train import Run, TrainResult, carry_out, fit, prior_map
+from training.worker import SCORE
+
+_SIZES = ("height_px", "width_px")
+_REDUCTION = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """What a user asks of a search.
+
+    space: the text of a search space, `space_name` its file's name for errors. trials, minutes: the budget; whichever
+    ends first. workers: of each trial. concurrent: trials at the same time, None for as many as the CPUs allow.
+    """
+
+    space: str
+    space_name: str
+    dataset_id: str | None = None
+    trials: int = 40
+    minutes: float | None = None
+    workers: int = 1
+    cpus_per_worker: int | None = None
+    gpus_per_worker: int = 0
+    concurrent: int | None = None
+    weights: str = "none"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A search as it is kept in the store, and as its trials get it. weights_keys: by architecture expression."""
+
+    name: str
+    store: str
+    dataset_id: str
+    space: str
+    space_name: str
+    trials: int
+    minutes: float | None
+    workers: int
+    cpus: int
+    gpus_per_worker: int
+    concurrent: int
+    weights: str
+    weights_keys: dict[str, dict[str, str]] = field(default_factory=dict)
+    seed: int
+
+    def key(self, file: str) -> str:
+        """Where a file of the search is."""
+        return f"runs/{self.name}/{file}"
+
+    def read_space(self) -> Space:
+        """The space, checked."""
+        return parse_space(self.space, source=self.space_name)
+
+    def run_of(self, trial: str, drawn: Mapping[str, Any]) -> Run:
+        """The run of a trial with what was drawn for it."""
+        expression = drawn["architecture"]
+        settings = {name: value for name, value in drawn.items() if name in Recipe.model_fields}
+        height_px, width_px = input_size(expression, *(drawn.get(name) for name in _SIZES))
+        keys = self.weights_keys[expression]
+        task = TrainTask(
+            store=self.store,
+            dataset_id=self.dataset_id,
+            architecture=expression,
+            height_px=height_px,
+            width_px=width_px,
+            recipe=default_recipe(expression).changed(settings).model_dump(),
+            weights="store" if keys else self.weights_of(expression),
+            weights_keys=keys,
+            seed=self.seed,
+            cpus=self.cpus,
+        )
+        return Run(f"{self.name}-{trial}", task, self.workers, self.workers, self.gpus_per_worker, max_failures=2)
+
+    def weights_of(self, expression: str) -> str:
+        """`imagenet` or `none`, where there is no file: what is trained from scratch takes none."""
+        takes = all(part.architecture.takes_weights for part in parts_of(expression))
+        return self.weights if takes and self.weights == "imagenet" else "none"
+
+
+Say = Callable[[str], None]
+Events = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The trials, and the registered winner."""
+
+    name: str
+    trials: list[Trial]
+    winner: Trial
+    trained: TrainResult
+    page_url: str
+
+
+def plan_search(options: SearchOptions, store: Store) -> Search:
+    """Settle everything that a search needs. Raises TrainingError before anything starts."""
+    import ray  # noqa: PLC0415
+
+    if options.trials < 1 or (options.minutes is not None and options.minutes <= 0):
+        raise TrainingError(f"--trials {options.trials} --minutes {options.minutes}: a search needs some of each")
+    space = parse_space(options.space, source=options.space_name)
+    dataset = read_card(store, options.dataset_id) if options.dataset_id else newest_dataset(store)
+    there = ray.cluster_resources()
+    cpus = options.cpus_per_worker or max(1, int(there.get("CPU", 1)) // (options.workers * (options.concurrent or 1)))
+    room = int(there.get("CPU", 1)) // (cpus * options.workers)
+    if options.gpus_per_worker:
+        room = min(room, int(there.get("GPU", 0)) // (options.gpus_per_worker * options.workers))
+    if room < 1:
+        raise TrainingError(
+            f"a trial of {options.workers} workers of {cpus} CPU and {options.gpus_per_worker} GPU does not fit into "
+            f"the cluster's {there.get('CPU', 0):g} CPU and {there.get('GPU', 0):g} GPU; ask for fewer --workers"
+        )
+    keys = {}
+    for expression in space.architectures:
+        takes = all(part.architecture.takes_weights for part in parts_of(expression))
+        keys[expression] = share_weights(expression, options.weights, store) if takes else {}
+    return Search(
+        name=f"search-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        store=store.url,
+        dataset_id=dataset.dataset_id,
+        space=options.space,
+        space_name=options.space_name,
+        trials=options.trials,
+        minutes=options.minutes,
+        workers=options.workers,
+        cpus=cpus,
+        gpus_per_worker=options.gpus_per_worker,
+        # Ray Tune does not reserve what a trial's Ray Train workers take.
+        concurrent=min(options.concurrent or room, room),
+        weights=options.weights,
+        weights_keys=keys,
+        seed=options.seed,
+    )
+
+
+def search(
+    options: SearchOptions, store: Store, say: Say, on_event: Events = lambda event: None, *, tracking: str = "none"
+) -> SearchResult:
+    """Search, refit the winner, evaluate it once on the test split, register it. Ray must be connected."""
+    planned = plan_search(options, store)
+    store.put(
+        planned.key("search.json"), json.dumps(asdict(planned), indent=2).encode(), content_type="application/json"
+    )
+    return _carry_out(planned, store, say, on_event, tracking=tracking, is_new=True)
+
+
+def resume_search(
+    name: str, store: Store, say: Say, on_event: Events = lambda event: None, *, tracking: str = "none"
+) -> SearchResult:
+    """Go on with a search whose driver died: its finished trials count, the unfinished ones go on."""
+    try:
+        kept = json.loads(store.get(f"runs/{name}/search.json"))
+    except KeyNotFoundError as error:
+        raise TrainingError(f"{store.url} has no search {name}; `onesheet tune` names each as it starts") from error
+    return _carry_out(Search(**{**kept, "store": store.url}), store, say, on_event, tracking=tracking, is_new=False)
+
+
+def _carry_out(
+    planned: Search, store: Store, say: Say, on_event: Events, *, tracking: str, is_new: bool
+) -> SearchResult:
+    budget = f"{planned.trials} trials" + (f" or {planned.minutes:g} minutes" if planned.minutes else "")
+    say(f"search {planned.name}: {budget}, {planned.concurrent} at a time, {planned.workers} worker(s) each")
+    board = _boards[planned.name] = Board(planned, store, say, on_event)
+    try:
+        _tune(planned, store, is_new=is_new)
+    finally:
+        del _boards[planned.name]
+    best = next((trial for trial in ranked(board.trials) if trial.score is not None), None)
+    if best is None:
+        reasons = {trial.remark for trial in board.trials if trial.remark}
+        raise TrainingError(
+            f"search {planned.name}: no trial came to a score; {'; '.join(sorted(reasons)) or 'none ran'}"
+        )
+    say(f"the winner is trial {best.number} with {best.score:.3f}: refitted, and measured once on the test split")
+    drawn = {"architecture": best.architecture, **best.settings}
+    refit = planned.run_of("winner", drawn)
+    store.put(refit.key("task.json"), json.dumps(asdict(refit), indent=2).encode(), content_type="application/json")
+    lineage: dict[str, str | int] = {"search": planned.name, "trial": best.run, "trials": len(board.trials)}
+    if any(card.version == refit.name for card in Registry(store).versions()):
+        raise TrainingError(
+            f"search {planned.name} has ended and its model is registered: `onesheet models show {refit.name}`"
+        )
+    trained = carry_out(refit, store, say, on_event, tracking=tracking, lineage=lineage)
+    board.write(winner=best, metrics=trained.card.metrics)
+    return SearchResult(planned.name, board.trials, best, trained, store.url_of(planned.key("leaderboard.html")))
+
+
+class Board:
+    """The trials as they come and go: kept in the store, and told."""
+
+    def __init__(self, planned: Search, store: Store, say: Say, on_event: Events) -> None:
+        self._search, self._store, self._say, self._on_event = planned, store, say, on_event
+        self._trials: dict[str, Trial] = {}
+        self._card = read_card(store, planned.dataset_id)
+        try:
+            kept = json.loads(store.get(planned.key("trials.json")))
+        except KeyNotFoundError:
+            kept = []
+        self._trials = {row["run"]: Trial.from_row(row) for row in kept}
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials by number."""
+        return sorted(self._trials.values(), key=lambda trial: trial.number)
+
+    def ended(self, trial_id: str, drawn: Mapping[str, Any], state: Any, remark: str = "") -> None:
+        """A trial is over: read what its run left, keep it, tell it."""
+        run = self._search.run_of(trial_id, drawn)
+        history = self._history(run)
+        known = self._trials.get(run.name)
+        names = set(Recipe.model_fields) | set(_SIZES)
+        trial = Trial(
+            number=known.number if known else len(self._trials) + 1,
+            run=run.name,
+            state=state,
+            architecture=drawn["architecture"],
+            settings={name: value for name, value in drawn.items() if name in names},
+            score=max((row[SCORE] for row in history), default=None),
+            epochs=len(history),
+            seconds=sum(row["seconds"] for row in history),
+            history=tuple({name: row[name] for name in ("epoch", "loss", SCORE, "seconds")} for row in history),
+            remark=remark,
+        )
+        self._trials[run.name] = trial
+        self.write()
+        best = next((each.score for each in ranked(self.trials) if each.score is not None), None)
+        score = f"validation mAP {trial.score:.3f}" if trial.score is not None else trial.remark
+        self._say(
+            f"trial {trial.number}/{self._search.trials}  {trial.architecture}  {score}  {trial.epochs} epochs"
+            f"{' (ended early)' if state == 'stopped' else ''}  best {best if best is None else f'{best:.3f}'}"
+        )
+        self._on_event({"what": "trials", "step": len(self._trials), "steps": self._search.trials})
+
+    def write(self, winner: Trial | None = None, metrics: Mapping[str, float] | None = None) -> None:
+        """Keep the trials and their page."""
+        rows = json.dumps([trial.as_row() for trial in self.trials]).encode()
+        self._store.put(self._search.key("trials.json"), rows, content_type="application/json")
+        page = leaderboard_page(
+            self._search.name,
+            self.trials,
+            space=self._search.read_space().as_dict(),
+            winner=winner,
+            winner_metrics=dict(metrics) if metrics else None,
+            prior=prior_map(self._card),
+        )
+        self._store.put(self._search.key("leaderboard.html"), page.encode(), content_type="text/html")
+
+    def _history(self, run: Run) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = json.loads(self._store.get(run.key("history.json")))
+        except KeyNotFoundError:
+            return []
+        return found
+
+
+# Ray Tune keeps its callbacks with its state; what they tell is of this process. By the search's name.
+_boards: dict[str, Board] = {}
+
+
+class Tell(tune.Callback):
+    """Hands each ended trial to the board of its search."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        has_ended = (trial.last_result or {}).get("has_ended", False)
+        _boards[self._name].ended(trial.trial_id, trial.config["drawn"], "ended" if has_ended else "stopped")
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        said = str(trial.get_error() or "").strip().rpartition("\n")[2]
+        _boards[self._name].ended(trial.trial_id, trial.config["drawn"], "failed", said)
+
+
+def _tune(planned: Search, store: Store, *, is_new: bool) -> None:
+    # Both tell of themselves in the middle of our lines otherwise.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    filesystem, root = store.filesystem()
+    # A trial only waits for its run's workers, which ask for CPUs themselves; Ray Tune wants it to ask for something.
+    trainable = tune.with_resources(tune.with_parameters(run_trial, planned=asdict(planned)), {"memory": 1})
+    space = planned.read_space()
+    if is_new:
+        longest = max(_longest(space, expression) for expression in space.architectures)
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=OptunaSearch(_Drawn(space), metric=SCORE, mode="max", seed=planned.seed),
+                scheduler=ASHAScheduler(
+                    time_attr="epoch",
+                    metric=SCORE,
+                    mode="max",
+                    max_t=longest,
+                    grace_period=max(1, longest // _REDUCTION**2),
+                    reduction_factor=_REDUCTION,
+                ),
+                num_samples=planned.trials,
+                time_budget_s=planned.minutes * 60 if planned.minutes else None,
+                max_concurrent_trials=planned.concurrent,
+            ),
+            run_config=tune.RunConfig(
+                name=planned.name,
+                storage_path=f"{root}/runs",
+                storage_filesystem=filesystem,
+                verbose=0,
+                callbacks=[Tell(planned.name)],
+            ),
+        )
+    else:
+        tuner = tune.Tuner.restore(
+            f"{root}/runs/{planned.name}",
+            trainable,
+            storage_filesystem=filesystem,
+            resume_unfinished=True,
+            restart_errored=True,
+        )
+    tuner.fit()
+
+
+class _Drawn:
+    """A space as Ray Tune's OptunaSearch calls it: what is drawn is one value of a trial's configuration."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        return {"drawn": self._space.suggest(trial)}
+
+
+def _longest(space: Space, expression: str) -> int:
+    """The most epochs that a trial of an architecture may have."""
+    _, setting = space.settings_for(expression).get("epochs", ("", None))
+    match setting:
+        case Range():
+            return int(setting.high)
+        case Choice():
+            return int(max(setting.values))
+        case Fixed():
+            return int(setting.value)
+    return default_recipe(expression).epochs
+
+
+def run_trial(config: dict[str, Any], planned: dict[str, Any]) -> None:
+    """A trial, in a process of Ray Tune's: a Ray Train run whose reports go on to Ray Tune."""
+    from training.quiet import start_tensorflow  # noqa: PLC0415
+
+    this = Search(**planned)
+    run = this.run_of(tune.get_context().get_trial_id(), config["drawn"])
+    store = open_store(this.store)
+    card = read_card(store, this.dataset_id)
+    start_tensorflow()
+    network = build_task_network(run.task, card)
+    if network.trunks:
+        make_features(
+            run.task,
+            card,
+            [trunk.key for trunk in network.trunks],
+            ("train", "validation"),
+            workers=this.workers,
+            gpus_per_worker=this.gpus_per_worker,
+            say=lambda line: None,
+        )
+    del network
+    with tempfile.TemporaryDirectory(prefix="onesheet-trial-") as folder:
+        history = fit(run, store, Path(folder), lambda line: None, lambda event: None, callbacks=[TuneReportCallback()])
+    # The best, and not the last, is what Optuna learns from; and a trial that had ended before its driver died, and is
+    # asked again, has reported nothing yet.
+    best = max(row[SCORE] for row in history)
+    tune.report({"epoch": history[-1]["epoch"], SCORE: best, "has_ended": True})

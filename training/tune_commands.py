@@ -1,0 +1,106 @@
+"""`onesheet tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.console import JsonFlag, finish, say
+from cluster.errors import TrainingError
+from cluster.settings import load_settings
+from cluster.store import open_store
+from training.options import StoreOption, WeightsOption
+
+# Beside the code: an installed onesheet has no other folder.
+_DEFAULT_SPACE = Path(__file__).with_name("search.toml")
+
+
+def tune(
+    space: Annotated[
+        Path | None, typer.Option(help="A search space, in place of the one of --show-space.", show_default=False)
+    ] = None,
+    show_space: Annotated[bool, typer.Option("--show-space", help="Print the default space, to edit a copy.")] = False,
+    trials: Annotated[int, typer.Option(help="The budget in trials.")] = 40,
+    minutes: Annotated[
+        float | None, typer.Option(help="And in minutes: no trial goes on after them.", show_default=False)
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="By default the newest crawl's.", show_default=False)] = None,
+    workers: Annotated[int, typer.Option(help="Ray Train workers of each trial.")] = 1,
+    cpus_per_worker: Annotated[
+        int | None, typer.Option(help="By default an even share of the cluster's.", show_default=False)
+    ] = None,
+    gpus_per_worker: Annotated[int, typer.Option(help="GPUs of each worker.")] = 0,
+    concurrent: Annotated[
+        int | None, typer.Option(help="Trials at the same time; by default as many as fit.", show_default=False)
+    ] = None,
+    weights: WeightsOption = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn, of weights and shuffling.")] = 0,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with a search that was interrupted; all else is its own.", show_default=False),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search over architectures and their settings, then refit the winner, measure it once, and register it.
+
+    \b
+    Examples:
+      onesheet tune --weights WEIGHTS_FOLDER --trials 30
+      onesheet tune --show-space > search.toml
+      onesheet tune --space search.toml --minutes 120
+      onesheet tune --gpus-per-worker 1 --concurrent 4
+      onesheet tune --resume search-20260301-120000-1a2b
+    """
+    from cluster.nodes import connect  # noqa: PLC0415
+    from training import tune as tuning  # noqa: PLC0415
+    from training.leaderboard import leaderboard_table  # noqa: PLC0415
+    from training.live import live_line  # noqa: PLC0415
+
+    if show_space:
+        typer.echo(_DEFAULT_SPACE.read_text(encoding="utf-8"), nl=False)
+        return
+    settings = load_settings(store=store, weights=weights)
+    opened = open_store(settings.store)
+    if resume:
+        with connect(settings, dashboard=True), live_line() as on_event:
+            result = tuning.resume_search(resume, opened, say, on_event, tracking=settings.tracking)
+    else:
+        path = space or _DEFAULT_SPACE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TrainingError(f"--space {path} cannot be read: {error}") from error
+        options = tuning.SearchOptions(
+            space=text,
+            space_name=str(path),
+            dataset_id=dataset,
+            trials=trials,
+            minutes=minutes,
+            workers=workers,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
+            concurrent=concurrent,
+            weights=settings.weights,
+            seed=seed,
+        )
+        with connect(settings, dashboard=True), live_line() as on_event:
+            result = tuning.search(options, opened, say, on_event, tracking=settings.tracking)
+    version, card = result.trained.version, result.trained.card
+    say(f"leaderboard: {result.page_url}")
+    say(f"registered [bold]{version}[/]; `onesheet models promote {version}` puts it into production")
+    finish(
+        {
+            "search": result.name,
+            "trials": len(result.trials),
+            "winner": result.winner.run,
+            "version": version,
+            "metrics": card.metrics,
+            "prior_metrics": card.prior_metrics,
+            "leaderboard": result.page_url,
+        },
+        as_json=as_json,
+        table=leaderboard_table(result.trials),
+    )
