@@ -49,6 +49,9 @@ bench: setup ## what the README says of speed, measured here
 	$(BIN)/python -m benchmarks.crawl
 	$(BIN)/python -m benchmarks.crawl_memory
 	$(BIN)/python -m benchmarks.crawl_s3
+	$(BIN)/python -m benchmarks.dataset formats
+	$(BIN)/python -m benchmarks.dataset memory
+	$(BIN)/python -m benchmarks.parallel
 
 lock: setup ## choose new versions for requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
