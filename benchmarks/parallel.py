@@ -159,7 +159,8 @@ def _measure(setting: Setting) -> dict[str, float]:
     import keras  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
-    from training.parallel import DataParallelModel, Workers, with_fused_batch_norm  # noqa: PLC0415
+    from training.fused import with_fused_batch_norm  # noqa: PLC0415
+    from training.parallel import DataParallelModel, Workers  # noqa: PLC0415
 
     if setting.threads:
         tf.config.threading.set_intra_op_parallelism_threads(setting.threads)

@@ -231,60 +231,6 @@ def statistics(model: keras.Model) -> list[Any]:
     return list({id(variable): variable for variable in found}.values())
 
 
-def with_fused_batch_norm(model: keras.Model) -> keras.Model:
-    """The same layers, variables and results, with BatchNorm computed by TensorFlow's fused kernel while it trains.
-
-    Keras 3 computes it from single operations, which on CPUs was half of the step of a convolutional network at
-    350x350. Train the model that this returns, and save the given one, whose weights are the same variables.
-    """
-
-    def fused(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return _FusedBatchNorm(layer) if _can_be_fused(layer) else layer
-
-    return keras.models.clone_model(model, clone_function=fused)
-
-
-# Below it the kernel would take this epsilon in place of the layer's.
-_LEAST_EPSILON = 1.001e-5
-
-
-def _can_be_fused(layer: Any) -> bool:
-    return (
-        type(layer) is keras.layers.BatchNormalization
-        and len(layer.input.shape) == 4
-        and layer.axis in (-1, 3)
-        and layer.epsilon >= _LEAST_EPSILON
-        and not (layer.synchronized or getattr(layer, "renorm", False))
-    )
-
-
-class _FusedBatchNorm(keras.layers.Layer):
-    def __init__(self, plain: Any) -> None:
-        super().__init__(name=f"{plain.name}_fused", dtype=plain.dtype_policy, autocast=False)
-        self.plain = plain
-
-    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
-        plain = self.plain
-        if mask is not None or not (training and plain.trainable):
-            return plain(inputs, training=training, mask=mask)
-        shape = plain.moving_mean.shape
-        outputs, mean, variance, *_ = tf.compat.v1.nn.fused_batch_norm(
-            inputs,
-            scale=plain.gamma.value if plain.scale else tf.ones(shape),
-            offset=plain.beta.value if plain.center else tf.zeros(shape),
-            epsilon=plain.epsilon,
-            is_training=True,
-        )
-        # The kernel's variance is that of the population, Keras's that of the batch.
-        count = tf.cast(tf.size(inputs) // shape[0], tf.float32)
-        for moving, value in ((plain.moving_mean, mean), (plain.moving_variance, variance * (count - 1) / count)):
-            moving.assign(moving.value * plain.momentum + value * (1 - plain.momentum))
-        return outputs
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-
 def _rows(x: Any, sample_weight: Any) -> tf.Tensor:
     """float32: rows of the batch that count."""
     if tf.is_tensor(sample_weight):

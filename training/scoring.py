@@ -15,11 +15,17 @@ _BATCH_SIZE = 32
 
 
 def inference(model: Any) -> Callable[[Any], Any]:
-    """The model as a graph without gradients: five times as fast as model.predict for small batches."""
+    """The model as a graph without gradients, its BatchNorm fused: five times model.predict for small batches.
+
+    The graph reads the model's own variables: what is assigned to them later counts.
+    """
     import tensorflow as tf  # noqa: PLC0415
 
+    from training.fused import with_fused_batch_norm  # noqa: PLC0415
+
+    fused = with_fused_batch_norm(model)
     return tf.function(
-        lambda images: model(images, training=False),
+        lambda images: fused(images, training=False),
         input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)],
     )
 

@@ -44,6 +44,7 @@ def train_worker(config: dict[str, Any]) -> None:
     import ray.train  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
+    from training.fused import with_fused_batch_norm  # noqa: PLC0415
     from training.losses import make_loss  # noqa: PLC0415
     from training.optimizers import make_optimizer  # noqa: PLC0415
     from training.parallel import AgreeOnStatistics, DataParallelModel, Workers, broadcast  # noqa: PLC0415
@@ -65,7 +66,10 @@ def train_worker(config: dict[str, Any]) -> None:
         material = Material(opened, task, card, network, workers, batch_size=batch_size)
         steps = steps_an_epoch(material.posters, world_size=workers.world_size, batch_size=batch_size)
         model = DataParallelModel(
-            network.trained, workers, accumulate_steps=recipe.accumulate_steps, steps_per_epoch=steps
+            with_fused_batch_norm(network.trained),
+            workers,
+            accumulate_steps=recipe.accumulate_steps,
+            steps_per_epoch=steps,
         )
         optimizer = make_optimizer(recipe, steps_per_epoch=steps, world_size=workers.world_size, rates=network.rates)
         counts = [card.genre_counts["train"][genre] for genre in card.genres]

@@ -93,32 +93,3 @@ def test_a_step_that_is_not_finite_on_one_worker_is_skipped_on_all(ended: Ended)
         assert ended[who]["float16/updates"] == EPOCHS * 4 - 1
         assert ended[who]["float16/scale"] == 2.0**14
         assert all(np.isfinite(weight).all() for weight in of(ended, who, "float16", "weight").values())
-
-
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_fused_batch_norm_trains_the_same_variables_to_the_same_values(precision: str):
-    import keras
-
-    from training.parallel import with_fused_batch_norm
-
-    def trained(fused: bool) -> list[np.ndarray]:
-        keras.utils.set_random_seed(5)
-        image = keras.Input((12, 8, 3))
-        x = keras.layers.Conv2D(8, 3, dtype=precision)(image)
-        x = keras.layers.BatchNormalization(dtype=precision)(x)
-        # Of one dimension, which the kernel does not do.
-        x = keras.layers.BatchNormalization()(keras.layers.GlobalAveragePooling2D()(x))
-        plain = keras.Model(image, keras.layers.Dense(5, activation="sigmoid", dtype="float32")(x))
-        model = with_fused_batch_norm(plain) if fused else plain
-        names = [type(layer).__name__ for layer in model.layers]
-        assert ("_FusedBatchNorm" in names) == fused
-        assert {id(v) for v in model.weights} == {id(v) for v in plain.weights}
-        model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
-        rng = np.random.default_rng(1)
-        images, labels = rng.random((24, 12, 8, 3)), rng.random((24, 5)) < 0.3
-        model.fit(images, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
-        np.testing.assert_allclose(model.predict(images, verbose=0), plain.predict(images, verbose=0), atol=1e-6)
-        return plain.get_weights()
-
-    for one, other in zip(trained(True), trained(False), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5 if precision == "float32" else 2e-2)
