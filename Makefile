@@ -51,7 +51,9 @@ bench: setup ## what the README says of speed, measured here
 	$(BIN)/python -m benchmarks.crawl_s3
 	$(BIN)/python -m benchmarks.dataset formats
 	$(BIN)/python -m benchmarks.dataset memory
-	$(BIN)/python -m benchmarks.parallel
+	$(BIN)/python -m benchmarks.parallel workers
+	$(BIN)/python -m benchmarks.parallel step
+	$(BIN)/python -m benchmarks.training
 
 lock: setup ## choose new versions for requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

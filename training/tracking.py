@@ -49,13 +49,18 @@ class TensorBoard(Tracker):
         self._write(0, {f"test/{name}": value for name, value in metrics.items()})
 
     def close(self, *, failed: bool) -> None:
+        # A flush does not wait for the writer's thread; closing does.
         self._writer.close()
+        self._upload()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, number: int, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, number)
         self._writer.flush()
+        self._upload()
+
+    def _upload(self) -> None:
         for path in self._folder.iterdir():
             self._store.put(f"runs/{self._run}/tensorboard/{path.name}", path.read_bytes())
 

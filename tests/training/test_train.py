@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +110,39 @@ def test_a_killed_worker_costs_an_epoch_and_not_the_run(ray: None, dataset: tupl
     assert [line for line in lines if line.startswith("going on from the checkpoint of epoch")], lines
     report = json.loads(store.get(f"runs/{result.version}/report.json"))
     assert [row["epoch"] for row in report["history"]] == list(range(1, 31))
+
+
+@pytest.mark.fault
+def test_a_run_whose_driver_is_killed_goes_on_with_resume(dataset: tuple[FolderStore, Card]):
+    store, _ = dataset
+    command = [sys.executable, "-c", "import onesheet; onesheet.main()", "train", "--store", store.url]
+    begin = [*command, "--architecture", "cnn_small", "--epochs", "40", "--set", "ema=0.9"]
+    driver = subprocess.Popen(begin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert driver.stderr is not None
+    said = []
+    for line in driver.stderr:
+        said.append(line)
+        # By then the checkpoint of an epoch before is known to Ray for sure.
+        if line.startswith("epoch 5/"):
+            break
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    run = next(line for line in said if line.startswith("run ")).split()[1].rstrip(":")
+    assert not store.exists(f"models/{run}/bundle.json")
+
+    again = subprocess.run(
+        [*command, "--resume", run, "--json"], check=False, capture_output=True, text=True, timeout=300
+    )
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "going on from the checkpoint of epoch" in again.stderr
+    assert json.loads(again.stdout.splitlines()[-1])["version"] == run
+    report = json.loads(store.get(f"runs/{run}/report.json"))
+    assert [row["epoch"] for row in report["history"]] == list(range(1, 41))
+    assert Registry(store).card(run).lineage["run"] == run
+
+    ended = subprocess.run([*command, "--resume", run], check=False, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 1
+    assert f"run {run} has ended and its model is registered" in ended.stderr
 
 
 def test_what_cannot_be_trained_is_said_before_a_worker_starts(
