@@ -31,7 +31,7 @@ demo: setup ## the main job, from catalogue to endpoint (CATALOG= POSTERS= WEIGH
 test: setup ## all tests but the slow faults
 	$(BIN)/python -m pytest -m "not fault"
 
-faults: setup ## the other tests: fleets, kills and outages, a few minutes more
+faults: setup ## the other tests: fleets, kills, outages, and what takes long
 	$(BIN)/python -m pytest -m fault
 
 check: setup ## format, lint, types, floors

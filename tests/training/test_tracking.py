@@ -44,6 +44,7 @@ def test_tensorboard_finds_each_epoch_in_the_store(tmp_path: Path):
     assert values[0, "test/macro_map"] == pytest.approx(0.31)
 
 
+@pytest.mark.fault
 def test_mlflow_gets_parameters_metrics_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.chdir(tmp_path)
@@ -61,6 +62,7 @@ def test_mlflow_gets_parameters_metrics_and_files(tmp_path: Path, monkeypatch: p
     assert (failed.info.run_name, failed.info.status) == ("run-2", "FAILED")
 
 
+@pytest.mark.fault
 def test_weights_and_biases_gets_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     monkeypatch.chdir(tmp_path)
