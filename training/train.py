@@ -223,18 +223,22 @@ def fit(
     events = Queue(actor_options={"num_cpus": 0})
     history = _kept_history(run, store)
 
+    def keep_history() -> None:
+        rows = json.dumps([history[epoch] for epoch in sorted(history)])
+        store.put(run.key("history.json"), rows.encode(), content_type="application/json")
+
     def follow(event: str | dict[str, Any]) -> None:
         if isinstance(event, str):
             say(event)
         elif "steps" in event:
             on_event({"what": f"epoch {event['epoch']}/{epochs}", **event})
+        elif "history" in event:
+            history.clear()
+            history.update({row["epoch"]: row for row in event["history"]})
+            keep_history()
         else:
-            # An epoch that a restarted group does again replaces its first row, and all that came after it then.
-            for later in [epoch for epoch in history if epoch >= event["epoch"]]:
-                del history[later]
             history[event["epoch"]] = event
-            rows = [history[epoch] for epoch in sorted(history)]
-            store.put(run.key("history.json"), json.dumps(rows).encode(), content_type="application/json")
+            keep_history()
             if tracked:
                 names = ("loss", SCORE, "images_per_s", "learning_rate")
                 tracked.epoch(event["epoch"], {name: event[name] for name in names})

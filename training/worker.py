@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ def train_worker(config: dict[str, Any]) -> None:
     """The `train_loop_per_worker` of Ray's TensorflowTrainer.
 
     config: {"task": TrainTask as dict, "events": Queue}. Rank 0 puts a line of text for each remark into the queue, a
-    dict with `steps` now and then within an epoch, and a dict of metrics at the end of each.
+    dict with `steps` now and then within an epoch, a dict of metrics at the end of each, and where a run goes on from a
+    checkpoint one with its `history`.
     """
     import keras  # noqa: PLC0415
     import ray.train  # noqa: PLC0415
@@ -80,6 +81,8 @@ def train_worker(config: dict[str, Any]) -> None:
         if checkpoint:
             with checkpoint.as_directory() as folder:
                 course = load_checkpoint(Path(folder), network.trained, optimizer)
+            # The driver may be another one, or may not have heard of the last of them.
+            tell({"history": course.history})
             tell(f"going on from the checkpoint of epoch {course.epochs_done}")
         material.epochs.current = course.epochs_done
         broadcast(model.variables, workers)
@@ -97,18 +100,21 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 class Course:
-    """How far a run has come: what a checkpoint remembers besides weights."""
+    """How far a run has come, by the metrics of each finished epoch: what a checkpoint remembers besides weights."""
 
-    def __init__(self, epochs_done: int = 0, best: float = -1.0, best_epoch: int = 0) -> None:
-        self.epochs_done = epochs_done
-        self.best = best
-        self.best_epoch = best_epoch
+    def __init__(self, history: Sequence[dict[str, Any]] = ()) -> None:
+        self.history = list(history)
 
-    def after(self, score: float) -> None:
-        """Count a finished epoch with its validation score."""
-        self.epochs_done += 1
-        if score > self.best:
-            self.best, self.best_epoch = score, self.epochs_done
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch with the best score, from 1; 0 before the first."""
+        scores = [row[SCORE] for row in self.history]
+        return scores.index(max(scores)) + 1 if scores else 0
 
     def has_ended(self, recipe: Recipe) -> bool:
         """Whether all epochs are done, or too many have passed without a better score."""
@@ -222,7 +228,6 @@ def _report(
             trained_s = time.monotonic() - self.began
             with averaged_weights(self.model):
                 score = material.validation_score()
-                course.after(score)
                 metrics = {
                     "epoch": epoch + 1,
                     "loss": float((logs or {})["loss"]),
@@ -230,8 +235,9 @@ def _report(
                     "images_per_s": material.posters / trained_s,
                     "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
                     "seconds": time.monotonic() - self.began,
-                    "has_ended": course.has_ended(recipe),
                 }
+                course.history.append(dict(metrics))
+                metrics["has_ended"] = course.has_ended(recipe)
                 if workers.rank == 0:
                     folder = tempfile.mkdtemp(prefix="onesheet-checkpoint-")
                     network.trained.save_weights(Path(folder, CHECKPOINT_WEIGHTS))
@@ -259,7 +265,7 @@ def save_checkpoint(folder: Path, model: Any, optimizer: Any, course: Course) ->
     optimizer.save_own_variables(state)
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
     np.savez(folder / "optimizer.npz", **arrays)
-    (folder / "state.json").write_text(json.dumps(vars(course)), encoding="utf-8")
+    (folder / "state.json").write_text(json.dumps({"history": course.history}), encoding="utf-8")
 
 
 def load_checkpoint(folder: Path, model: Any, optimizer: Any) -> Course:
