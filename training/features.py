@@ -20,8 +20,6 @@ from cluster.store import Store, open_store
 from training.dataset import Card, read_card
 from training.task import TrainTask, build_task_network
 
-_BATCH_SIZE = 16
-
 
 def feature_key(card: Card, trunk: str, split: str, shard: int) -> str:
     """Where a shard's features are."""
@@ -38,10 +36,10 @@ def make_features(
     gpus_per_worker: int,
     say: Callable[[str], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> float:
+) -> None:
     """Compute the features that are missing, a shard at a time, on as many Ray actors as a run has workers.
 
-    Returns the seconds that it took. An actor that dies is started anew, and does its shard again.
+    An actor that dies is started anew, and does its shard again.
     """
     import ray  # noqa: PLC0415
     from ray.util import ActorPool  # noqa: PLC0415
@@ -56,7 +54,7 @@ def make_features(
         if feature_key(card, trunk, split, shard) not in there
     ]
     if not missing:
-        return 0.0
+        return
     names = ", ".join(trunk.partition("-")[0] for trunk in dict.fromkeys(trunk for trunk, _, _ in missing))
     say(f"features of {', '.join(splits)} posters from {names}, once")
     began = time.monotonic()
@@ -72,9 +70,7 @@ def make_features(
     for shards, made in enumerate(pool.map_unordered(lambda actor, work: actor.make.remote(*work), missing), start=1):
         done += made
         progress(shards, len(missing))
-    seconds = time.monotonic() - began
-    say(f"  {done / seconds:.0f} posters/s")
-    return seconds
+    say(f"  {done / (time.monotonic() - began):.0f} posters/s")
 
 
 class FeatureMaker:
@@ -90,17 +86,14 @@ class FeatureMaker:
 
     def make(self, trunk: str, split: str, shard: int) -> int:
         """Compute and keep the features of one shard; how many posters it has."""
-        from training.inputs import image_batches  # noqa: PLC0415
-        from training.pixels import Pixels  # noqa: PLC0415
         from training.rows import Rows  # noqa: PLC0415
-        from training.scoring import inference, outputs  # noqa: PLC0415
+        from training.scoring import inference, predict  # noqa: PLC0415
 
         if trunk not in self._forwards:
             self._forwards[trunk] = inference(self._models[trunk])
         with Rows(self._store, self._card, split, shards=[shard]) as rows:
-            pixels = Pixels(rows, height_px=self._task.height_px, width_px=self._task.width_px, keep=False)
-            batches = image_batches(pixels, _BATCH_SIZE, length=len(rows))
-            features = outputs(self._forwards[trunk], batches).astype(np.float16)
+            size = {"height_px": self._task.height_px, "width_px": self._task.width_px}
+            features = predict(self._forwards[trunk], rows, **size).astype(np.float16)
         sink = io.BytesIO()
         np.save(sink, features)
         self._store.put(feature_key(self._card, trunk, split, shard), sink.getvalue())

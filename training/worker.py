@@ -152,7 +152,8 @@ class Material:
         self.posters = rows.total
         self._validation = validation
         # Every worker scores its part and knows the whole answer, so that all of them decide the same.
-        self._validation_labels = Rows(store, card, "validation", with_images=False).labels
+        with Rows(store, card, "validation", with_images=False) as whole:
+            self._validation_labels = whole.labels
         if network.trunks:
             trunks = [trunk.key for trunk in network.trunks]
             features = opened.enter_context(Features(store, card, "train", trunks, **place))
