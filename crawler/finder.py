@@ -23,7 +23,7 @@ from crawler.middlewares import LowerCaseHeaders
 from crawler.outcomes import Reason, Rejected
 from crawler.plan import Plan
 from crawler.search import Ask, Chain, End, Trail
-from crawler.sources import Answer, Ended, Images
+from crawler.sources import DISK, Answer, Ended, Images
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Finder:
 
     def _request(self, ask: Ask, *, may_be_left: bool) -> Request:
         host, is_file = urlsplit(ask.url).hostname, ask.source == Images.name
-        meta: dict[str, Any] = {"download_slot": "disk" if is_file else host, MAY_BE_LEFT: may_be_left, SENT: [0]}
+        meta: dict[str, Any] = {"download_slot": DISK if is_file else host, MAY_BE_LEFT: may_be_left, SENT: [0]}
         url, headers = ask.url if is_file else self._plan.address(ask.url), {}
         if ask.is_lookup:
             source = self._plan.source(ask.source)

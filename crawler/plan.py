@@ -50,7 +50,7 @@ class Plan:
         """The limits of the sources' hosts, as Scrapy's DOWNLOAD_SLOTS has them."""
         limits = {host: limit for source in self.sources for host, limit in source.limits.items()}
         return {
-            host: {"concurrency": limit.concurrency, **({"delay": limit.delay_s} if limit.delay_s else {})}
+            host: {"concurrency": limit.concurrency, **({} if limit.delay_s is None else {"delay": limit.delay_s})}
             for host, limit in limits.items()
         }
 

@@ -21,15 +21,20 @@ from crawler.outcomes import Reason, Rejected
 from crawler.pages import TitlePage, parse_title
 from crawler.titles import Kind, Title, clean_genres
 
+# What stands for a host where a poster is read from this machine.
+DISK = "disk"
 _TMDB_WIDTHS_PX = (92, 154, 185, 342, 500, 780)
 
 
 @dataclass(frozen=True, slots=True)
 class HostLimit:
-    """How hard a host may be asked, by the whole crawl: requests at the same time, and seconds between two of them."""
+    """How hard a host may be asked, by the whole crawl: requests at the same time, and seconds between two of them.
+
+    delay_s: None leaves it to AutoThrottle, which begins slowly and goes by the host's answers.
+    """
 
     concurrency: int
-    delay_s: float = 0.0
+    delay_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,8 @@ class Images(Source):
     """A folder of posters, `<imdb_id>.jpg`: read from disk, without a network."""
 
     name = "images"
+    # A disk answers nothing that AutoThrottle could go by: it would stay at its first, slow pace.
+    limits: ClassVar = {DISK: HostLimit(8, delay_s=0.0)}
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()

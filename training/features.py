@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from cluster.store import Store, open_store
+from training.architecture import Trunk
 from training.dataset import Card, read_card
 from training.task import TrainTask, build_task_network
 
@@ -29,9 +30,9 @@ def feature_key(card: Card, trunk: str, split: str, shard: int) -> str:
 def make_features(
     task: TrainTask,
     card: Card,
-    trunks: Sequence[str],
-    splits: Sequence[str],
+    trunks: Sequence[Trunk],
     *,
+    splits: Sequence[str] = ("train", "validation"),
     workers: int,
     gpus_per_worker: int,
     say: Callable[[str], None],
@@ -39,16 +40,17 @@ def make_features(
 ) -> None:
     """Compute the features that are missing, a shard at a time, on as many Ray actors as a run has workers.
 
-    An actor that dies is started anew, and does its shard again.
+    trunks: the frozen backbones of the task's network, where it has any. An actor that dies is started anew, and does
+    its shard again.
     """
     import ray  # noqa: PLC0415
     from ray.util import ActorPool  # noqa: PLC0415
 
     store = open_store(task.store)
-    there = set(store.list(f"datasets/{card.dataset_id}/features/"))
+    there = set(store.list(f"datasets/{card.dataset_id}/features/")) if trunks else set()
     missing = [
         (trunk, split, shard)
-        for trunk in trunks
+        for trunk in (trunk.key for trunk in trunks)
         for split in splits
         for shard in range(len(card.shards[split]))
         if feature_key(card, trunk, split, shard) not in there

@@ -40,6 +40,15 @@ class Trial:
     history: tuple[Mapping[str, Any], ...] = ()
     remark: str = ""
 
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What was drawn for it, as `training.search_space.Space.suggest` gave it."""
+        return {"architecture": self.architecture, **self.settings}
+
+    def is_over(self) -> bool:
+        """Whether it came to its end, or was ended: one that failed, or whose driver died, may be gone on with."""
+        return self.state in ("ended", "stopped")
+
     def as_row(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "history": [dict(row) for row in self.history]}

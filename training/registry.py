@@ -45,7 +45,7 @@ class Registry:
         """
         verify_files(folder, card)
         taken = f"version {card.version} is registered already and never overwritten; choose another version"
-        if self.store.exists(_key(card.version, CARD_FILE)):
+        if self.has(card.version):
             raise RegistryError(taken)
         for name in card.files:
             self.store.put(_key(card.version, name), (folder / name).read_bytes())
@@ -54,6 +54,10 @@ class Registry:
             self.store.put(_key(card.version, CARD_FILE), data, content_type="application/json", if_absent=True)
         except KeyExistsError as error:
             raise RegistryError(taken) from error
+
+    def has(self, version: str) -> bool:
+        """Whether the version is registered."""
+        return self.store.exists(_key(version, CARD_FILE))
 
     def versions(self) -> list[BundleCard]:
         """The registered versions, newest first. A card that cannot be read is left out and logged."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -59,11 +59,13 @@ class Choice:
     values: tuple[Any, ...]
 
     def draw(self, trial: Any, name: str) -> Any:
-        """One of the values. Optuna keeps no lists, so it sees them as text."""
-        by_text = {_text(value): value for value in self.values}
-        if any(isinstance(value, list) for value in self.values):
-            return by_text[trial.suggest_categorical(name, list(by_text))]
-        return trial.suggest_categorical(name, list(self.values))
+        """One of the values."""
+        known = [self.known_as(value) for value in self.values]
+        return self.values[known.index(trial.suggest_categorical(name, known))]
+
+    def known_as(self, value: Any) -> Any:
+        """A value as Optuna sees it, which keeps no lists: as text where one of the values is a list."""
+        return _text(value) if any(isinstance(one, list) for one in self.values) else value
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -83,6 +85,10 @@ class Range:
         """A number."""
         suggest = trial.suggest_int if self.whole else trial.suggest_float
         return suggest(name, self.low, self.high, log=self.log)
+
+    def known_as(self, value: Any) -> Any:
+        """A value as Optuna sees it: as it is."""
+        return value
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -114,6 +120,15 @@ class Space:
             if name not in _READ_BY or drawn.get("loss", _READ_BY[name][0]) in _READ_BY[name]:
                 drawn[name] = setting.draw(trial, label)
         return drawn
+
+    def names_of(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """What `suggest` drew, by the names and in the form that Optuna knows it by: drawn anew, it is the same."""
+        settings = {"architecture": ("architecture", self.architecture), **self.settings_for(drawn["architecture"])}
+        return {
+            label: setting.known_as(drawn[name])
+            for name, (label, setting) in settings.items()
+            if name in drawn and not isinstance(setting, Fixed)
+        }
 
     def settings_for(self, architecture: str) -> dict[str, tuple[str, Setting]]:
         """The settings for an architecture by name, each with the name that Optuna knows it by."""

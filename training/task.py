@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from training.architecture import Network
 from training.bundle import sha256_of
 from training.dataset import Card
 from training.network import build_network
-from training.parts import weights_files
+from training.parts import default_recipe, input_size, weights_files
 from training.recipe import Recipe
 
 
@@ -42,6 +42,27 @@ class TrainTask:
     def read_recipe(self) -> Recipe:
         """The recipe, checked."""
         return Recipe.model_validate(self.recipe)
+
+    def with_weights(self, keys: Mapping[str, str]) -> TrainTask:
+        """The same with weights of the store, by architecture name; with none of them, as it is."""
+        return replace(self, weights="store", weights_keys=dict(keys)) if keys else self
+
+
+def plan_task(
+    expression: str,
+    changes: Mapping[str, Any],
+    *,
+    height_px: int | None = None,
+    width_px: int | None = None,
+    **other: Any,
+) -> TrainTask:
+    """A task with the architecture's own recipe, changed, and its own input size where none is given.
+
+    other: more fields of the task. Raises TrainingError for what is no recipe, or no size.
+    """
+    height, width = input_size(expression, height_px, width_px)
+    recipe = default_recipe(expression).changed(dict(changes))
+    return TrainTask(architecture=expression, height_px=height, width_px=width, recipe=recipe.model_dump(), **other)
 
 
 def build_task_network(task: TrainTask, card: Card) -> Network:

@@ -15,7 +15,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty
@@ -28,10 +28,9 @@ from training.curves import draw_curves
 from training.dataset import Card, newest_dataset, read_card
 from training.evaluate import Evaluation, evaluate
 from training.features import make_features
-from training.parts import default_recipe, input_size
 from training.quiet import start_tensorflow
 from training.registry import Registry
-from training.task import TrainTask, build_task_network, share_weights, weights_names
+from training.task import TrainTask, build_task_network, plan_task, share_weights, weights_names
 from training.tracking import Tracking
 from training.worker import CHECKPOINT_WEIGHTS, SCORE, train_worker
 
@@ -86,6 +85,10 @@ class Run:
         """Where a file of the run is."""
         return f"runs/{self.name}/{file}"
 
+    def keep(self, store: Store) -> None:
+        """Leave it in the store for `resume`."""
+        store.put(self.key("task.json"), json.dumps(asdict(self), indent=2).encode(), content_type="application/json")
+
 
 Say = Callable[[str], None]
 Events = Callable[[dict[str, Any]], None]
@@ -100,7 +103,7 @@ def train(
     setting of that name. Raises TrainingError for what cannot be trained, before a worker starts.
     """
     run = plan_run(options, store, say)
-    store.put(run.key("task.json"), json.dumps(asdict(run), indent=2).encode(), content_type="application/json")
+    run.keep(store)
     return carry_out(run, store, say, on_event, tracking=tracking)
 
 
@@ -112,7 +115,7 @@ def resume(
         kept = json.loads(store.get(f"runs/{name}/task.json"))
     except KeyNotFoundError as error:
         raise TrainingError(f"{store.url} has no run {name}; `onesheet train` names each run as it starts") from error
-    if any(card.version == name for card in Registry(store).versions()):
+    if Registry(store).has(name):
         raise TrainingError(f"run {name} has ended and its model is registered: `onesheet models show {name}`")
     run = Run(**{**kept, "task": TrainTask(**{**kept["task"], "store": store.url})})
     return carry_out(run, store, say, on_event, tracking=tracking)
@@ -120,28 +123,24 @@ def resume(
 
 def plan_run(options: TrainOptions, store: Store, say: Say) -> Run:
     """Settle everything that a run needs; nothing is written but the weights. Raises TrainingError."""
-    recipe = default_recipe(options.architecture).changed(dict(options.recipe))
-    height_px, width_px = input_size(options.architecture, options.height_px, options.width_px)
     most = options.max_workers or options.workers
     if options.workers < 1 or most < options.workers:
         raise TrainingError(f"--workers {options.workers} to {most}: at least 1, the smaller number first")
     dataset = read_card(store, options.dataset_id) if options.dataset_id else newest_dataset(store)
     if most > dataset.posters["train"]:
         raise TrainingError(f"--workers {most}: dataset {dataset.dataset_id} has fewer train posters")
-    cpus = _cpus_per_worker(options, say)
-    keys = share_weights(options.architecture, options.weights, store)
-    task = TrainTask(
+    task = plan_task(
+        options.architecture,
+        options.recipe,
+        height_px=options.height_px,
+        width_px=options.width_px,
         store=store.url,
         dataset_id=dataset.dataset_id,
-        architecture=options.architecture,
-        height_px=height_px,
-        width_px=width_px,
-        recipe=recipe.model_dump(),
-        weights="store" if keys else options.weights,
-        weights_keys=keys,
+        weights=options.weights,
         seed=options.seed,
-        cpus=cpus,
     )
+    task = replace(task, cpus=_cpus_per_worker(options, say))
+    task = task.with_weights(share_weights(options.architecture, options.weights, store))
     name = f"{_short(options.architecture)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     return Run(name, task, options.workers, most, options.gpus_per_worker, options.max_failures)
 
@@ -171,17 +170,15 @@ def carry_out(
         tempfile.TemporaryDirectory(prefix="onesheet-run-") as folder,
         Tracking(tracking, store, run.name, parameters) as tracked,
     ):
-        if network.trunks:
-            make_features(
-                task,
-                dataset,
-                [trunk.key for trunk in network.trunks],
-                ("train", "validation"),
-                workers=run.workers,
-                gpus_per_worker=run.gpus_per_worker,
-                say=say,
-                progress=lambda done, total: on_event({"what": "features", "steps": total, "step": done}),
-            )
+        make_features(
+            task,
+            dataset,
+            network.trunks,
+            workers=run.workers,
+            gpus_per_worker=run.gpus_per_worker,
+            say=say,
+            progress=lambda done, total: on_event({"what": "features", "steps": total, "step": done}),
+        )
         checkpoint = Path(folder, "checkpoint")
         history = fit(run, store, checkpoint, say, on_event, tracked)
         network.trained.load_weights(checkpoint / CHECKPOINT_WEIGHTS)

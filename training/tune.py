@@ -1,11 +1,11 @@
 """A search: Ray Tune draws architectures and settings, each trial is a Ray Train run, and the winner is refitted.
 
     runs/<search>/search.json       what was asked: with it a search goes on after its driver has died
-    runs/<search>/trials.json       a row a trial, and leaderboard.html, the same as a page; written at each trial's end
-    runs/<search>/…                 Ray Tune's own state
-    runs/<search>-<trial>/…         each trial's run
+    runs/<search>/trials.json       a row a trial, and leaderboard.html, the same as a page: as trials come and go
+    runs/<search>/tune/…            Ray Tune's own account
+    runs/<search>-<number>/…        each trial's run
 
-Optuna draws (Tree-structured Parzen Estimator: Bergstra et al. 2011), ASHA ends the hopeless early (Li et al. 2020).
+Optuna draws and ASHA ends the hopeless early (`training.study`).
 """
 
 from __future__ import annotations
@@ -14,34 +14,33 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import optuna
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
 
 from cluster.errors import KeyNotFoundError, TrainingError
 from cluster.store import Store, open_store
 from training.dataset import newest_dataset, read_card
 from training.features import make_features
-from training.leaderboard import Trial, ranked
+from training.leaderboard import State, Trial, has_score, ranked
 from training.leaderboard_page import leaderboard_page
-from training.parts import default_recipe, input_size, parts_of
+from training.parts import parts_of
 from training.recipe import Recipe
 from training.registry import Registry
-from training.search_space import Choice, Fixed, Range, Space, parse_space
-from training.task import TrainTask, build_task_network, share_weights
+from training.search_space import Space, parse_space
+from training.study import DRAWN, NUMBER, drawing, halving
+from training.task import build_task_network, plan_task, share_weights
 from training.train import Run, TrainResult, carry_out, fit, prior_map
 from training.worker import SCORE
 
 _SIZES = ("height_px", "width_px")
-_REDUCTION = 3
+# In place of a trial's number in the name of the run that refits it.
+_WINNER = "winner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,25 +91,24 @@ class Search:
         """The space, checked."""
         return parse_space(self.space, source=self.space_name)
 
-    def run_of(self, trial: str, drawn: Mapping[str, Any]) -> Run:
-        """The run of a trial with what was drawn for it."""
+    def run_of(self, trial: int | str, drawn: Mapping[str, Any]) -> Run:
+        """The run of a trial, by its number, with what was drawn for it; or of the `winner`."""
         expression = drawn["architecture"]
-        settings = {name: value for name, value in drawn.items() if name in Recipe.model_fields}
-        height_px, width_px = input_size(expression, *(drawn.get(name) for name in _SIZES))
-        keys = self.weights_keys[expression]
-        task = TrainTask(
+        task = plan_task(
+            expression,
+            {name: value for name, value in drawn.items() if name in Recipe.model_fields},
+            **{name: drawn[name] for name in _SIZES if name in drawn},
             store=self.store,
             dataset_id=self.dataset_id,
-            architecture=expression,
-            height_px=height_px,
-            width_px=width_px,
-            recipe=default_recipe(expression).changed(settings).model_dump(),
-            weights="store" if keys else self.weights_of(expression),
-            weights_keys=keys,
+            weights=self.weights_of(expression),
             seed=self.seed,
             cpus=self.cpus,
-        )
-        return Run(f"{self.name}-{trial}", task, self.workers, self.workers, self.gpus_per_worker, max_failures=2)
+        ).with_weights(self.weights_keys[expression])
+        return Run(self.run_name(trial), task, self.workers, self.workers, self.gpus_per_worker, max_failures=2)
+
+    def run_name(self, trial: int | str) -> str:
+        """Of a trial by its number, or of the `winner`."""
+        return f"{self.name}-{trial}"
 
     def weights_of(self, expression: str) -> str:
         """`imagenet` or `none`, where there is no file: what is trained from scratch takes none."""
@@ -182,7 +180,7 @@ def search(
     store.put(
         planned.key("search.json"), json.dumps(asdict(planned), indent=2).encode(), content_type="application/json"
     )
-    return _carry_out(planned, store, say, on_event, tracking=tracking, is_new=True)
+    return _carry_out(planned, store, say, on_event, tracking=tracking)
 
 
 def resume_search(
@@ -193,34 +191,31 @@ def resume_search(
         kept = json.loads(store.get(f"runs/{name}/search.json"))
     except KeyNotFoundError as error:
         raise TrainingError(f"{store.url} has no search {name}; `onesheet tune` names each as it starts") from error
-    return _carry_out(Search(**{**kept, "store": store.url}), store, say, on_event, tracking=tracking, is_new=False)
+    planned = Search(**{**kept, "store": store.url})
+    version = planned.run_name(_WINNER)
+    if Registry(store).has(version):
+        raise TrainingError(f"search {name} has ended and its model is registered: `onesheet models show {version}`")
+    return _carry_out(planned, store, say, on_event, tracking=tracking)
 
 
-def _carry_out(
-    planned: Search, store: Store, say: Say, on_event: Events, *, tracking: str, is_new: bool
-) -> SearchResult:
+def _carry_out(planned: Search, store: Store, say: Say, on_event: Events, *, tracking: str) -> SearchResult:
     budget = f"{planned.trials} trials" + (f" or {planned.minutes:g} minutes" if planned.minutes else "")
     say(f"search {planned.name}: {budget}, {planned.concurrent} at a time, {planned.workers} worker(s) each")
     board = _boards[planned.name] = Board(planned, store, say, on_event)
     try:
-        _tune(planned, store, is_new=is_new)
+        _tune(planned, store, board.trials)
     finally:
         del _boards[planned.name]
-    best = next((trial for trial in ranked(board.trials) if trial.score is not None), None)
+    best = next(filter(has_score, ranked(board.trials)), None)
     if best is None:
         reasons = {trial.remark for trial in board.trials if trial.remark}
         raise TrainingError(
             f"search {planned.name}: no trial came to a score; {'; '.join(sorted(reasons)) or 'none ran'}"
         )
     say(f"the winner is trial {best.number} with {best.score:.3f}: refitted, and measured once on the test split")
-    drawn = {"architecture": best.architecture, **best.settings}
-    refit = planned.run_of("winner", drawn)
-    store.put(refit.key("task.json"), json.dumps(asdict(refit), indent=2).encode(), content_type="application/json")
+    refit = planned.run_of(_WINNER, best.drawn)
+    refit.keep(store)
     lineage: dict[str, str | int] = {"search": planned.name, "trial": best.run, "trials": len(board.trials)}
-    if any(card.version == refit.name for card in Registry(store).versions()):
-        raise TrainingError(
-            f"search {planned.name} has ended and its model is registered: `onesheet models show {refit.name}`"
-        )
     trained = carry_out(refit, store, say, on_event, tracking=tracking, lineage=lineage)
     board.write(winner=best, metrics=trained.card.metrics)
     return SearchResult(planned.name, board.trials, best, trained, store.url_of(planned.key("leaderboard.html")))
@@ -231,40 +226,44 @@ class Board:
 
     def __init__(self, planned: Search, store: Store, say: Say, on_event: Events) -> None:
         self._search, self._store, self._say, self._on_event = planned, store, say, on_event
-        self._trials: dict[str, Trial] = {}
         self._card = read_card(store, planned.dataset_id)
         try:
             kept = json.loads(store.get(planned.key("trials.json")))
         except KeyNotFoundError:
             kept = []
-        self._trials = {row["run"]: Trial.from_row(row) for row in kept}
+        self._trials = {row["number"]: Trial.from_row(row) for row in kept}
 
     @property
     def trials(self) -> list[Trial]:
         """All trials by number."""
-        return sorted(self._trials.values(), key=lambda trial: trial.number)
+        return [self._trials[number] for number in sorted(self._trials)]
 
-    def ended(self, trial_id: str, drawn: Mapping[str, Any], state: Any, remark: str = "") -> None:
-        """A trial is over: read what its run left, keep it, tell it."""
-        run = self._search.run_of(trial_id, drawn)
-        history = self._history(run)
-        known = self._trials.get(run.name)
-        names = set(Recipe.model_fields) | set(_SIZES)
-        trial = Trial(
-            number=known.number if known else len(self._trials) + 1,
-            run=run.name,
-            state=state,
+    def begun(self, config: Mapping[str, Any]) -> None:
+        """A trial starts: kept at once, for should the driver die now, it is drawn again."""
+        number, drawn = config[NUMBER], config[DRAWN]
+        self._trials[number] = Trial(
+            number=number,
+            run=self._search.run_name(number),
+            state="running",
             architecture=drawn["architecture"],
-            settings={name: value for name, value in drawn.items() if name in names},
+            settings={name: value for name, value in drawn.items() if name != "architecture"},
+        )
+        self.write()
+
+    def ended(self, config: Mapping[str, Any], state: State, remark: str = "") -> None:
+        """A trial is over: read what its run left, keep it, tell it."""
+        history = self._history(self._search.run_of(config[NUMBER], config[DRAWN]))
+        trial = self._trials[config[NUMBER]] = replace(
+            self._trials[config[NUMBER]],
+            state=state,
             score=max((row[SCORE] for row in history), default=None),
             epochs=len(history),
             seconds=sum(row["seconds"] for row in history),
             history=tuple({name: row[name] for name in ("epoch", "loss", SCORE, "seconds")} for row in history),
             remark=remark,
         )
-        self._trials[run.name] = trial
         self.write()
-        best = next((each.score for each in ranked(self.trials) if each.score is not None), None)
+        best = next((each.score for each in filter(has_score, ranked(self.trials))), None)
         score = f"validation mAP {trial.score:.3f}" if trial.score is not None else trial.remark
         self._say(
             f"trial {trial.number}/{self._search.trials}  {trial.architecture}  {score}  {trial.epochs} epochs"
@@ -299,86 +298,58 @@ _boards: dict[str, Board] = {}
 
 
 class Tell(tune.Callback):
-    """Hands each ended trial to the board of its search."""
+    """Tells the board of a search of each trial that begins and ends."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        _boards[self._name].begun(trial.config)
+
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         has_ended = (trial.last_result or {}).get("has_ended", False)
-        _boards[self._name].ended(trial.trial_id, trial.config["drawn"], "ended" if has_ended else "stopped")
+        _boards[self._name].ended(trial.config, "ended" if has_ended else "stopped")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         said = str(trial.get_error() or "").strip().rpartition("\n")[2]
-        _boards[self._name].ended(trial.trial_id, trial.config["drawn"], "failed", said)
+        _boards[self._name].ended(trial.config, "failed", said)
 
 
-def _tune(planned: Search, store: Store, *, is_new: bool) -> None:
-    # Both tell of themselves in the middle of our lines otherwise.
+def _tune(planned: Search, store: Store, past: Sequence[Trial]) -> None:
+    """Draw and run the trials that are left of the budget.
+
+    Not with Ray Tune's own way to go on: it keeps the state of its trials and that of its searcher in two files, and a
+    driver that dies between the two leaves a searcher which waits for a trial that nobody runs.
+    """
+    trials = planned.trials - sum(trial.is_over() for trial in past)
+    # What the trials took that ran side by side, as far as they are known of.
+    seconds = planned.minutes and planned.minutes * 60 - sum(trial.seconds for trial in past) / planned.concurrent
+    if trials < 1 or (seconds is not None and seconds <= 0):
+        return
+    # It tells of itself in the middle of our lines otherwise.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     filesystem, root = store.filesystem()
-    # A trial only waits for its run's workers, which ask for CPUs themselves; Ray Tune wants it to ask for something.
-    trainable = tune.with_resources(tune.with_parameters(run_trial, planned=asdict(planned)), {"memory": 1})
     space = planned.read_space()
-    if is_new:
-        longest = max(_longest(space, expression) for expression in space.architectures)
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=OptunaSearch(_Drawn(space), metric=SCORE, mode="max", seed=planned.seed),
-                scheduler=ASHAScheduler(
-                    time_attr="epoch",
-                    metric=SCORE,
-                    mode="max",
-                    max_t=longest,
-                    grace_period=max(1, longest // _REDUCTION**2),
-                    reduction_factor=_REDUCTION,
-                ),
-                num_samples=planned.trials,
-                time_budget_s=planned.minutes * 60 if planned.minutes else None,
-                max_concurrent_trials=planned.concurrent,
-            ),
-            run_config=tune.RunConfig(
-                name=planned.name,
-                storage_path=f"{root}/runs",
-                storage_filesystem=filesystem,
-                verbose=0,
-                callbacks=[Tell(planned.name)],
-            ),
-        )
-    else:
-        tuner = tune.Tuner.restore(
-            f"{root}/runs/{planned.name}",
-            trainable,
+    tuner = tune.Tuner(
+        # A trial only waits for its run's workers, which ask for CPUs themselves; Ray Tune wants it to ask for
+        # something.
+        tune.with_resources(tune.with_parameters(run_trial, planned=asdict(planned)), {"memory": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=drawing(space, past, seed=planned.seed),
+            scheduler=halving(space, past),
+            num_samples=trials,
+            time_budget_s=seconds,
+            max_concurrent_trials=planned.concurrent,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=f"{root}/{planned.key('')}".rstrip("/"),
             storage_filesystem=filesystem,
-            resume_unfinished=True,
-            restart_errored=True,
-        )
+            verbose=0,
+            callbacks=[Tell(planned.name)],
+        ),
+    )
     tuner.fit()
-
-
-class _Drawn:
-    """A space as Ray Tune's OptunaSearch calls it: what is drawn is one value of a trial's configuration."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-
-    def __call__(self, trial: Any) -> dict[str, Any]:
-        return {"drawn": self._space.suggest(trial)}
-
-
-def _longest(space: Space, expression: str) -> int:
-    """The most epochs that a trial of an architecture may have."""
-    _, setting = space.settings_for(expression).get("epochs", ("", None))
-    match setting:
-        case Range():
-            return int(setting.high)
-        case Choice():
-            return int(max(setting.values))
-        case Fixed():
-            return int(setting.value)
-    return default_recipe(expression).epochs
 
 
 def run_trial(config: dict[str, Any], planned: dict[str, Any]) -> None:
@@ -386,25 +357,21 @@ def run_trial(config: dict[str, Any], planned: dict[str, Any]) -> None:
     from training.quiet import start_tensorflow  # noqa: PLC0415
 
     this = Search(**planned)
-    run = this.run_of(tune.get_context().get_trial_id(), config["drawn"])
+    run = this.run_of(config[NUMBER], config[DRAWN])
     store = open_store(this.store)
     card = read_card(store, this.dataset_id)
     start_tensorflow()
-    network = build_task_network(run.task, card)
-    if network.trunks:
-        make_features(
-            run.task,
-            card,
-            [trunk.key for trunk in network.trunks],
-            ("train", "validation"),
-            workers=this.workers,
-            gpus_per_worker=this.gpus_per_worker,
-            say=lambda line: None,
-        )
-    del network
+    make_features(
+        run.task,
+        card,
+        build_task_network(run.task, card).trunks,
+        workers=this.workers,
+        gpus_per_worker=this.gpus_per_worker,
+        say=lambda line: None,
+    )
     with tempfile.TemporaryDirectory(prefix="onesheet-trial-") as folder:
         history = fit(run, store, Path(folder), lambda line: None, lambda event: None, callbacks=[TuneReportCallback()])
-    # The best, and not the last, is what Optuna learns from; and a trial that had ended before its driver died, and is
-    # asked again, has reported nothing yet.
+    # The best, and not the last, is what Optuna learns from; and a trial that had ended as its driver died, and is run
+    # again, has reported nothing yet.
     best = max(row[SCORE] for row in history)
     tune.report({"epoch": history[-1]["epoch"], SCORE: best, "has_ended": True})
