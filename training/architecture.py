@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from cluster.errors import TrainingError
 from training import architectures
-from training.recipe import Recipe
+from training.recipe import Pooling, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +69,25 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A frozen backbone with its pooling. key: names it, its input and its pooling, for the features that are kept.
+    """A frozen backbone and what its feature maps are pooled to.
 
-    model: float RGB [batch, H, W, 3] from 0 to 255 → float32 features [batch, F].
+    key: names the backbone, its weights and its input, for the features that are kept. model: float RGB
+    [batch, H, W, 3] from 0 to 255 → float32 features [batch, F], those of every pooling there is one after the other:
+    they cost next to nothing beside the backbone. widths: how many each pooling has of them. poolings: those that the
+    head reads.
     """
 
     key: str
     model: Any
+    widths: Mapping[Pooling, int]
+    poolings: tuple[Pooling, ...]
+
+    def split(self, features: Any) -> dict[Pooling, Any]:
+        """The model's features [batch, F] by pooling."""
+        ends = accumulate(self.widths.values())
+        return {
+            kind: features[:, end - width : end] for (kind, width), end in zip(self.widths.items(), ends, strict=True)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +95,9 @@ class Network:
     """A model as it is served, and the part of it that is trained.
 
     model: uint8 or float RGB [batch, H, W, 3] from 0 to 255 → float32 sigmoid scores [batch, genres]. trained: what
-    `fit` updates; where there are trunks a head, float32 [batch, F] → scores, on the trunks' features one after the
-    other, which are computed once; else from images to scores. rates: a variable's path in `trained` → the share of
-    the learning rate that it learns at; 1 where it is not named.
+    `fit` updates; where there are trunks a head, float32 [batch, F] → scores, on what it reads of the trunks' features,
+    which are computed once, trunk by trunk and pooling by pooling; else from images to scores. rates: a variable's path
+    in `trained` → the share of the learning rate that it learns at; 1 where it is not named.
     """
 
     model: Any

@@ -14,8 +14,8 @@ from training.architecture import Backbone, BuildOptions, Network, Trunk
 from training.bundle import sha256_of
 from training.heads import build_head
 from training.parts import Part, default_recipe, input_size, parts_of, weights_files
-from training.pooling import pooled
-from training.recipe import Recipe
+from training.pooling import POOLINGS, FeatureMaps, joined, pooled
+from training.recipe import Pooling, Recipe
 
 
 def build_network(
@@ -69,52 +69,61 @@ class _Assembly:
     def on_trunks(self, parts: Sequence[Part]) -> Network:
         """A head on frozen backbones."""
         import keras  # noqa: PLC0415
-        from keras import layers  # noqa: PLC0415
 
-        trunks = []
+        image, trunks, read = self._image(), [], []
         for part in parts:
-            features, backbone = self._features(part)
+            backbone = self._backbone(part)
             backbone.model.trainable = False
-            features.trainable = False
-            trunks.append(Trunk(self._key(part), self._mirrored(features)))
-        image = self._image()
-        seen = [trunk.model(image) for trunk in trunks]
-        joined = layers.Concatenate(dtype="float32")(seen) if len(seen) > 1 else seen[0]
-        head = build_head(joined.shape[-1], genres=self.genres, recipe=self.recipe)
-        return Network(keras.Model(image, head(joined)), head, tuple(trunks))
+            every, widths = self._features(part, backbone, POOLINGS)
+            trunks.append(Trunk(self._key(part), self._mirrored(every), widths, self.recipe.pooling))
+            some, _ = self._features(part, backbone, self.recipe.pooling)
+            read.append(self._mirrored(some)(image))
+        features = joined(read)
+        head = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
+        return Network(keras.Model(image, head(features)), head, tuple(trunks))
 
     def in_one(self, parts: Sequence[Part]) -> Network:
         """Backbones and head that are trained together."""
         import keras  # noqa: PLC0415
-        from keras import layers  # noqa: PLC0415
 
-        image, seen = self._image(), []
+        image, read = self._image(), []
         rates: dict[str, float] = {}
         for part in parts:
-            features, backbone = self._features(part)
+            backbone = self._backbone(part)
             if self.weights != "none":
                 _fine_tuned(backbone.model, self.recipe.trainable)
             rates |= _rates(backbone, self.recipe.layer_decay)
-            seen.append(features(image))
-        joined = layers.Concatenate(dtype="float32")(seen) if len(seen) > 1 else seen[0]
-        head = build_head(joined.shape[-1], genres=self.genres, recipe=self.recipe)
-        trained = keras.Model(image, head(joined))
+            some, _ = self._features(part, backbone, self.recipe.pooling)
+            read.append(some(image))
+        features = joined(read)
+        head = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
+        trained = keras.Model(image, head(features))
         return Network(self._mirrored(trained), trained, rates=rates)
 
-    def _features(self, part: Part) -> tuple[Any, Backbone]:
-        """A model from the network's input to a part's pooled features, float32 [batch, F], and its backbone."""
-        import keras  # noqa: PLC0415
-
+    def _backbone(self, part: Part) -> Backbone:
         backbone: Backbone = self._built(part)
         names = [layer.name for layer in backbone.model.layers]
         for name in (backbone.middle, *backbone.stages):
             if name not in names:
                 raise TrainingError(f"architecture {part.name} has no layer {name!r}, which its Backbone names")
-        middle = backbone.model.get_layer(backbone.middle).output
+        return backbone
+
+    def _features(self, part: Part, backbone: Backbone, kinds: Sequence[Pooling]) -> tuple[Any, dict[Pooling, int]]:
+        """A model from the network's input to a part's pooled features, float32 [batch, F]; how many each pooling has.
+
+        As trainable as the backbone is.
+        """
+        import keras  # noqa: PLC0415
+
+        model = backbone.model
+        names = (backbone.middle, *backbone.stages[:-1])
+        extractor = keras.Model(model.inputs, [model.output, *(model.get_layer(name).output for name in names)])
         image = self._image()
-        extractor = keras.Model(backbone.model.inputs, [backbone.model.output, middle])
-        maps, middle = extractor(self._fitted(image, part))
-        return keras.Model(image, pooled(maps, middle, self.recipe.pooling)), backbone
+        top, middle, *stages = extractor(self._fitted(image, part))
+        found = pooled(FeatureMaps(top, middle, stages), kinds)
+        features = keras.Model(image, joined(list(found.values())))
+        features.trainable = model.trainable
+        return features, {kind: pooling.shape[-1] for kind, pooling in found.items()}
 
     def _fitted(self, image: Any, part: Part) -> Any:
         """The image at a part's size, bilinear, smoothed where it is made smaller, as `training.preprocessing` does."""
@@ -168,7 +177,7 @@ class _Assembly:
 
         file = self.files.get(part.architecture.name)
         weights = sha256_of(file)[:12] if file else self.weights
-        words = [part.label, f"in{self.height_px}x{self.width_px}", ",".join(self.recipe.pooling), weights]
+        words = [part.label, f"in{self.height_px}x{self.width_px}", weights]
         precision = keras.config.dtype_policy().name
         if precision != "float32":
             words.append(precision)

@@ -6,15 +6,15 @@ An architecture brings its own; `onesheet train --set name=value` changes single
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cluster.errors import TrainingError
 
 Augmentation = Literal["flip", "crop", "color", "rotate", "zoom", "shift", "shear", "randaugment", "mixup"]
-Pooling = Literal["mean", "max", "upper", "lower", "middle"]
-# Every pooling there is, under one word.
+Pooling = Literal["mean", "max", "upper", "lower", "middle", "stages"]
+# What of the last layer and of one in the middle is worth having, under one word.
 RICH: tuple[Pooling, ...] = ("mean", "max", "upper", "lower", "middle")
 
 
@@ -37,7 +37,8 @@ class Recipe(BaseModel):
 
     trainable: of a backbone, its `head` alone, `all`, or a number: so many of its last layers besides the head.
     pooling: what of a backbone's feature maps goes to the head: mean, max, the means of the upper and the lower half,
-    the mean of a middle layer; `rich` is all of them. mirror: the scores are the mean over the poster and its mirror
+    the mean of a middle layer; `rich` is all of these. `stages` is mean, maximum and standard deviation of each stage
+    below the last: edges, textures, lettering. mirror: the scores are the mean over the poster and its mirror
     image. heads: so many heads with starts of their own, their scores averaged.
     """
 
@@ -88,7 +89,7 @@ class Recipe(BaseModel):
         if not isinstance(self.trainable, str) and self.trainable < 1:
             raise ValueError("trainable is head, all, or a number of layers of at least 1")
         if not self.pooling:
-            raise ValueError(f"pooling names at least one of {', '.join(RICH)}")
+            raise ValueError(f"pooling names at least one of {', '.join(get_args(Pooling))}")
         return self
 
     def changed(self, changes: dict[str, Any]) -> Recipe:

@@ -265,7 +265,7 @@ def fit(
             ),
         ),
     )
-    with _followed(events, follow), _explained(run.name):
+    with followed(events, follow), _explained(run.name):
         result = trainer.fit()
     best = result.get_best_checkpoint(SCORE, "max")
     best.to_directory(str(checkpoint))
@@ -280,7 +280,7 @@ def _kept_history(run: Run, store: Store) -> dict[int, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _followed(events: Any, follow: Callable[[Any], None]) -> Iterator[None]:
+def followed(events: Any, follow: Callable[[Any], None]) -> Iterator[None]:
     """Hand on what the workers put into the queue, as it comes."""
     ended = threading.Event()
     failures: list[Exception] = []

@@ -11,6 +11,7 @@ Optuna draws and ASHA ends the hopeless early (`training.study`).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import tempfile
@@ -20,8 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util.queue import Queue
 
 from cluster.errors import KeyNotFoundError, TrainingError
 from cluster.store import Store, open_store
@@ -30,12 +33,13 @@ from training.features import make_features
 from training.leaderboard import State, Trial, has_score, ranked
 from training.leaderboard_page import leaderboard_page
 from training.parts import parts_of
+from training.quiet import start_tensorflow
 from training.recipe import Recipe
 from training.registry import Registry
 from training.search_space import Space, parse_space
 from training.study import DRAWN, NUMBER, drawing, halving
-from training.task import build_task_network, plan_task, share_weights
-from training.train import Run, TrainResult, carry_out, fit, prior_map
+from training.task import TrainTask, build_task_network, plan_task, share_weights
+from training.train import Run, TrainResult, carry_out, fit, followed, prior_map
 from training.worker import SCORE
 
 _SIZES = ("height_px", "width_px")
@@ -133,8 +137,6 @@ class SearchResult:
 
 def plan_search(options: SearchOptions, store: Store) -> Search:
     """Settle everything that a search needs. Raises TrainingError before anything starts."""
-    import ray  # noqa: PLC0415
-
     if options.trials < 1 or (options.minutes is not None and options.minutes <= 0):
         raise TrainingError(f"--trials {options.trials} --minutes {options.minutes}: a search needs some of each")
     space = parse_space(options.space, source=options.space_name)
@@ -203,7 +205,7 @@ def _carry_out(planned: Search, store: Store, say: Say, on_event: Events, *, tra
     say(f"search {planned.name}: {budget}, {planned.concurrent} at a time, {planned.workers} worker(s) each")
     board = _boards[planned.name] = Board(planned, store, say, on_event)
     try:
-        _tune(planned, store, board.trials)
+        _tune(planned, store, board.trials, say, on_event)
     finally:
         del _boards[planned.name]
     best = next(filter(has_score, ranked(board.trials)), None)
@@ -263,12 +265,15 @@ class Board:
             remark=remark,
         )
         self.write()
-        best = next((each.score for each in filter(has_score, ranked(self.trials))), None)
-        score = f"validation mAP {trial.score:.3f}" if trial.score is not None else trial.remark
-        self._say(
-            f"trial {trial.number}/{self._search.trials}  {trial.architecture}  {score}  {trial.epochs} epochs"
-            f"{' (ended early)' if state == 'stopped' else ''}  best {best if best is None else f'{best:.3f}'}"
-        )
+        words = [f"trial {trial.number}/{self._search.trials}", trial.architecture]
+        if trial.score is None:
+            words.append(f"failed: {remark or 'its log may say why'}")
+        else:
+            words.append(f"validation mAP {trial.score:.3f}")
+            words.append(f"{trial.epochs} epochs{' (ended early)' if state == 'stopped' else ''}")
+        if best := next(filter(has_score, ranked(self.trials)), None):
+            words.append(f"best {best.score:.3f}")
+        self._say("  ".join(words))
         self._on_event({"what": "trials", "step": len(self._trials), "steps": self._search.trials})
 
     def write(self, winner: Trial | None = None, metrics: Mapping[str, float] | None = None) -> None:
@@ -311,11 +316,13 @@ class Tell(tune.Callback):
         _boards[self._name].ended(trial.config, "ended" if has_ended else "stopped")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        said = str(trial.get_error() or "").strip().rpartition("\n")[2]
-        _boards[self._name].ended(trial.config, "failed", said)
+        error = trial.get_error()
+        # Ray's own text is a traceback of two processes.
+        cause = getattr(error, "cause", None) or error
+        _boards[self._name].ended(trial.config, "failed", str(cause).strip().partition("\n")[0] or type(cause).__name__)
 
 
-def _tune(planned: Search, store: Store, past: Sequence[Trial]) -> None:
+def _tune(planned: Search, store: Store, past: Sequence[Trial], say: Say, on_event: Events) -> None:
     """Draw and run the trials that are left of the budget.
 
     Not with Ray Tune's own way to go on: it keeps the state of its trials and that of its searcher in two files, and a
@@ -328,12 +335,17 @@ def _tune(planned: Search, store: Store, past: Sequence[Trial]) -> None:
         return
     # It tells of itself in the middle of our lines otherwise.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # A failed trial is told in one line; Ray Tune keeps its traceback beside its account.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     filesystem, root = store.filesystem()
     space = planned.read_space()
+    events = Queue(actor_options={"num_cpus": 0})
+    desk = ray.remote(FeatureDesk).options(num_cpus=0, max_restarts=2, max_task_retries=2)
+    parameters = {"planned": asdict(planned), "events": events, "desk": desk.remote(asdict(planned))}
     tuner = tune.Tuner(
         # A trial only waits for its run's workers, which ask for CPUs themselves; Ray Tune wants it to ask for
         # something.
-        tune.with_resources(tune.with_parameters(run_trial, planned=asdict(planned)), {"memory": 1}),
+        tune.with_resources(tune.with_parameters(run_trial, **parameters), {"memory": 1}),
         tune_config=tune.TuneConfig(
             search_alg=drawing(space, past, seed=planned.seed),
             scheduler=halving(space, past),
@@ -349,28 +361,55 @@ def _tune(planned: Search, store: Store, past: Sequence[Trial]) -> None:
             callbacks=[Tell(planned.name)],
         ),
     )
-    tuner.fit()
+    with followed(events, lambda event: say(event) if isinstance(event, str) else on_event(event)):
+        tuner.fit()
 
 
-def run_trial(config: dict[str, Any], planned: dict[str, Any]) -> None:
+class FeatureDesk:
+    """The actor where trials ask for features: what is made for the first that needs it, the others find.
+
+    Outside of the trials' placement groups, in which there is no room for it.
+    """
+
+    def __init__(self, planned: dict[str, Any]) -> None:
+        self._search = Search(**planned)
+        self._asked: set[tuple[Any, ...]] = set()
+
+    def need(self, task: dict[str, Any], events: Queue) -> None:
+        """Make the features that this task's head is trained on, where they are missing."""
+        wanted = TrainTask(**task)
+        names = ("mirror", "precision", "trainable")
+        asked = (wanted.architecture, wanted.height_px, wanted.width_px, *(wanted.recipe[name] for name in names))
+        if asked in self._asked:
+            return
+        start_tensorflow()
+        card = read_card(open_store(wanted.store), wanted.dataset_id)
+        make_features(
+            wanted,
+            card,
+            build_task_network(wanted, card).trunks,
+            workers=self._search.workers * self._search.concurrent,
+            gpus_per_worker=self._search.gpus_per_worker,
+            say=events.put,
+            progress=lambda done, total: events.put({"what": "features", "steps": total, "step": done}),
+        )
+        self._asked.add(asked)
+
+
+def run_trial(config: dict[str, Any], planned: dict[str, Any], events: Queue, desk: Any) -> None:
     """A trial, in a process of Ray Tune's: a Ray Train run whose reports go on to Ray Tune."""
-    from training.quiet import start_tensorflow  # noqa: PLC0415
-
     this = Search(**planned)
     run = this.run_of(config[NUMBER], config[DRAWN])
-    store = open_store(this.store)
-    card = read_card(store, this.dataset_id)
-    start_tensorflow()
-    make_features(
-        run.task,
-        card,
-        build_task_network(run.task, card).trunks,
-        workers=this.workers,
-        gpus_per_worker=this.gpus_per_worker,
-        say=lambda line: None,
-    )
+    ray.get(desk.need.remote(asdict(run.task), events))
+
+    def on_event(event: dict[str, Any]) -> None:
+        # Of several trials at a time one line would tell nothing.
+        if this.concurrent == 1:
+            events.put({**event, "what": f"trial {config[NUMBER]}/{this.trials}  {event['what']}"})
+
     with tempfile.TemporaryDirectory(prefix="onesheet-trial-") as folder:
-        history = fit(run, store, Path(folder), lambda line: None, lambda event: None, callbacks=[TuneReportCallback()])
+        store = open_store(this.store)
+        history = fit(run, store, Path(folder), lambda line: None, on_event, callbacks=[TuneReportCallback()])
     # The best, and not the last, is what Optuna learns from; and a trial that had ended as its driver died, and is run
     # again, has reported nothing yet.
     best = max(row[SCORE] for row in history)

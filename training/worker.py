@@ -155,9 +155,8 @@ class Material:
         with Rows(store, card, "validation", with_images=False) as whole:
             self._validation_labels = whole.labels
         if network.trunks:
-            trunks = [trunk.key for trunk in network.trunks]
-            features = opened.enter_context(Features(store, card, "train", trunks, **place))
-            scored = opened.enter_context(Features(store, card, "validation", trunks, **place))
+            features = opened.enter_context(Features(store, card, "train", network.trunks, **place))
+            scored = opened.enter_context(Features(store, card, "validation", network.trunks, **place))
             batches = feature_batches(features, rows, self.epochs, **place, batch_size=batch_size, seed=task.seed)
             self._validation_batches: Callable[[], Iterable[Any]] = lambda: _feature_batches(scored)
         else:

@@ -66,12 +66,11 @@ def test_kept_features_give_the_scores_of_the_whole_model(dataset: tuple[FolderS
     store, card = dataset
     maker = FeatureMaker(asdict(task))
     network = build_task_network(task, card)
-    trunks = [trunk.key for trunk in network.trunks]
-    for trunk in trunks:
+    for place in range(len(network.trunks)):
         for shard in range(len(card.shards["test"])):
-            maker.make(trunk, "test", shard)
+            maker.make(place, "test", shard)
     with (
-        Features(store, card, "test", trunks) as features,
+        Features(store, card, "test", network.trunks) as features,
         Rows(store, card, "test") as rows,
         Pixels(rows, height_px=64, width_px=48) as pixels,
     ):
@@ -81,19 +80,22 @@ def test_kept_features_give_the_scores_of_the_whole_model(dataset: tuple[FolderS
         # Kept in half precision.
         assert from_features == pytest.approx(from_images, abs=2e-3)
         assert len(np.unique(from_images.round(5))) > 10, "scores that are all alike prove nothing"
-        with Features(store, card, "test", trunks, rank=1, world_size=2) as half:
+        with Features(store, card, "test", network.trunks, rank=1, world_size=2) as half:
             assert len(half) == len(every[1::2])
             assert (half.batch(np.arange(len(half))) == features.batch(every[1::2])).all()
 
 
 def test_features_lie_beside_the_dataset_and_open_with_numpy(dataset: tuple[FolderStore, Card], task: TrainTask):
     store, card = dataset
-    trunk = build_task_network(task, card).trunks[0].key
-    FeatureMaker(asdict(task)).make(trunk, "validation", 0)
-    kept = np.load(io.BytesIO(store.get(feature_key(card, trunk, "validation", 0))))
-    assert kept.dtype == np.float16
-    assert len(kept) == card.posters["validation"]
-    assert "mobilenet_v2@48x32" in trunk, "the key tells what it is"
+    trunk = build_task_network(task, card).trunks[0]
+    FeatureMaker(asdict(task)).make(0, "validation", 0)
+    assert trunk.poolings == ("mean", "max")
+    assert set(trunk.widths) > set(trunk.poolings), "what another trial may want is there too"
+    for pooling, width in trunk.widths.items():
+        kept = np.load(io.BytesIO(store.get(feature_key(card, trunk, pooling, "validation", 0))))
+        assert kept.dtype == np.float16
+        assert kept.shape == (card.posters["validation"], width)
+    assert "mobilenet_v2@48x32" in trunk.key, "the key tells what it is"
 
 
 def test_weights_are_shared_once_under_their_content(dataset: tuple[FolderStore, Card], task: TrainTask):

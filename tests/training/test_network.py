@@ -14,7 +14,7 @@ from cluster.errors import TrainingError
 from training.architecture import BuildOptions, Network, find
 from training.network import build_network, count_parameters
 from training.parts import default_recipe, input_size, parts_of, weights_files
-from training.pooling import pooled
+from training.pooling import POOLINGS, FeatureMaps, joined, pooled
 from training.preprocessing import to_pixels
 from training.recipe import RICH, Recipe
 
@@ -135,7 +135,8 @@ def test_frozen_trunks_of_two_sizes_are_served_as_one_model_that_opens_alone(wei
     scores = network.model(images)
     assert (scores.shape, scores.dtype) == ((4, 3), "float32")
     # mean, max, upper, lower of 4 channels and 4 of the middle, twice.
-    features = np.concatenate([trunk.model(images) for trunk in network.trunks], axis=1)
+    split = [trunk.split(trunk.model(images)) for trunk in network.trunks]
+    features = np.concatenate([parts[pooling] for parts in split for pooling in RICH], axis=1)
     assert features.shape == (4, 40)
     np.testing.assert_allclose(network.trained(features), scores, atol=1e-6)
     np.testing.assert_allclose(network.model(images[:, :, ::-1]), scores, atol=1e-6)
@@ -160,11 +161,11 @@ def test_a_trunks_key_names_all_that_its_features_come_from(weights: Path, tmp_p
     def key(expression: str = f"{SMALL}@64x48", folder: Path = weights, **recipe: Any) -> str:
         return built(expression, folder, **recipe).trunks[0].key
 
-    assert key() == key(dropout=0.1, heads=3)
-    assert key(pooling=("mean", "max"), mirror=True).startswith("backbones_of_tests.small@64x48-in64x48-mean,max-")
+    assert key() == key(dropout=0.1, heads=3) == key(pooling=("mean", "max"))
+    assert key(mirror=True).startswith("backbones_of_tests.small@64x48-in64x48-")
     other = find(SMALL).build(BuildOptions(genres=3, height_px=64, width_px=48)).model
     other.save_weights(tmp_path / "small_no_top.weights.h5")
-    keys = [key(), key(f"{SMALL}@64x64"), key(TWO), key(pooling=("max",)), key(mirror=True), key(folder=tmp_path)]
+    keys = [key(), key(f"{SMALL}@64x64"), key(TWO), key(mirror=True), key(folder=tmp_path)]
     assert len(set(keys)) == len(keys)
     assert all(set("/: ").isdisjoint(each) for each in keys)
 
@@ -227,18 +228,27 @@ def test_scores_are_float32_in_mixed_precision(weights: Path, recipe: dict[str, 
         assert trunk.model(posters(64, 48)).dtype == "float32"
 
 
-def test_pooling_sees_the_whole_the_halves_and_the_middle_layer():
-    maps = np.random.default_rng(0).normal(size=(2, 5, 3, 4)).astype("float32")
-    middle = np.random.default_rng(1).normal(size=(2, 7, 6, 2)).astype("float32")
-    expected = [
-        maps.mean((1, 2)),
-        maps.max((1, 2)),
-        maps[:, :3].mean((1, 2)),
-        maps[:, 2:].mean((1, 2)),
-        middle.mean((1, 2)),
-    ]
-    np.testing.assert_allclose(pooled(maps, middle, RICH), np.concatenate(expected, axis=1), atol=1e-6)
-    np.testing.assert_allclose(pooled(maps, middle, ("lower",)), expected[3], atol=1e-6)
+def test_pooling_sees_the_whole_the_halves_the_middle_layer_and_the_stages():
+    drawn = np.random.default_rng(0)
+    top, middle, early, late = (
+        drawn.normal(size=(2, *shape)).astype("float32") for shape in ((5, 3, 4), (7, 6, 2), (9, 8, 3), (7, 6, 2))
+    )
+    expected = {
+        "mean": top.mean((1, 2)),
+        "max": top.max((1, 2)),
+        "upper": top[:, :3].mean((1, 2)),
+        "lower": top[:, 2:].mean((1, 2)),
+        "middle": middle.mean((1, 2)),
+        "stages": np.concatenate(
+            [way(maps, axis=(1, 2)) for maps in (early, late) for way in (np.mean, np.max, np.std)], 1
+        ),
+    }
+    found = pooled(FeatureMaps(top, middle, [early, late]), POOLINGS)
+    assert list(found) == list(expected) == list(POOLINGS)
+    for kind, features in found.items():
+        np.testing.assert_allclose(features, expected[kind], atol=1e-6)
+    np.testing.assert_allclose(joined(list(found.values())), np.concatenate(list(expected.values()), axis=1), atol=1e-6)
+    assert list(pooled(FeatureMaps(top, middle, [early]), ("lower", "max"))) == ["lower", "max"]
 
 
 def test_a_head_starts_small_and_averages_its_heads(weights: Path):
