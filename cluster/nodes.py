@@ -74,6 +74,9 @@ def connect(
         options |= {"include_dashboard": dashboard, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": num_cpus}
     elif address != "auto":
         _knock(address)
+    # That Ray guards itself by a token, where one is there, is as it should be.
+    notices = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    notices.addFilter(_is_no_praise)
     try:
         ray.init(address, **options)
     except (OSError, RuntimeError, ValueError, RayError) as error:
@@ -200,6 +203,10 @@ def _free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((_LOOPBACK, 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def _is_no_praise(record: logging.LogRecord) -> bool:
+    return "Token authentication is enabled" not in record.getMessage()
 
 
 def _first_line(error: Exception) -> str:

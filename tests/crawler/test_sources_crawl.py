@@ -275,8 +275,10 @@ def test_a_folder_of_images_needs_no_network(tmp_path: Path, finish: Finish) -> 
     (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
     # Any request to another place would have to pass this proxy, which nobody listens at.
     proxies = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
-    command = ("crawl", tmp_path / "train.csv", "--images", tmp_path / "Images", "--store", tmp_path / "store")
-    run = finish("onesheet", *command, "--json", env=proxies)
+    # Nor is a disk a host that has to be asked slowly: at this pace it would take half an hour.
+    slowly = ("-s", "AUTOTHROTTLE_START_DELAY=200")
+    folder = ("-a", f"images={tmp_path / 'Images'}")
+    run = crawl(finish, tmp_path / "train.csv", tmp_path / "store", *folder, *slowly, env=proxies)
     assert run.returncode == 0, run.stderr
     harvest = Harvest(tmp_path / "store")
     assert harvest.outcomes == dict.fromkeys(ids, "stored") | {ids[-1]: "not_found", ids[-2]: "html"}
