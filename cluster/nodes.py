@@ -27,6 +27,7 @@ _CONNECT_TIMEOUT_S = 5
 _START_TIMEOUT_S = 90
 # A raylet asked to end waits about ten seconds for a job that runs on; nothing of it is worth that here.
 _GRACE_S = 3
+_LEAST_AT_ONCE = 8
 # Ray's address is a gRPC port: to this it answers with a SETTINGS frame of HTTP/2.
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _HTTP2_SETTINGS = b"\x04"
@@ -136,7 +137,10 @@ def node_environment(base: Mapping[str, str]) -> dict[str, str]:
     usage statistics, and no address of another cluster."""
     here = str(Path(sys.executable).parent)
     path = [part for part in base.get("PATH", os.defpath).split(os.pathsep) if part != here]
-    return {**base, "PATH": os.pathsep.join([here, *path]), "RAY_USAGE_STATS_ENABLED": "0"}
+    # Ray starts as many processes at a time as there are CPUs, and complains on standard output of four times that:
+    # the eight of a Ray Train run, of which one needs a CPU, are too many for a laptop then.
+    at_once = {"RAY_worker_maximum_startup_concurrency": str(max(_LEAST_AT_ONCE, os.cpu_count() or 1))}
+    return {**at_once, **base, "PATH": os.pathsep.join([here, *path]), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def _token_mode() -> dict[str, str]:

@@ -23,6 +23,7 @@ NUMBER = "number"
 DRAWN = "drawn"
 _NAME = "search"
 _REDUCTION = 3
+_FIRST_RUNG = 3
 
 
 def drawing(space: Space, past: Sequence[Trial], *, seed: int) -> OptunaSearch:
@@ -62,14 +63,18 @@ class _Draw:
 
 
 def halving(space: Space, past: Sequence[Trial]) -> ASHAScheduler:
-    """ASHA (Li et al. 2020): after 1, 3, 9 … of the epochs only the best third goes on, the past trials among them."""
+    """ASHA (Li et al. 2020): of all trials, the past among them, the best third goes on at each rung.
+
+    The first is at a ninth of the epochs, or at the third: before that a score says more of the learning rate than of
+    where a trial will end. Each next rung is at three times as many.
+    """
     longest = max(_longest(space, expression) for expression in space.architectures)
     scheduler = ASHAScheduler(
         time_attr="epoch",
         metric=SCORE,
         mode="max",
         max_t=longest,
-        grace_period=max(1, longest // _REDUCTION**2),
+        grace_period=min(longest, max(_FIRST_RUNG, longest // _REDUCTION**2)),
         reduction_factor=_REDUCTION,
     )
     for trial in filter(Trial.is_over, past):

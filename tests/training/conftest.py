@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -103,3 +104,34 @@ def make_dataset(
 def dataset(make_dataset: Callable[[], tuple[FolderStore, Card]]) -> tuple[FolderStore, Card]:
     """A store with a dataset of drawn posters; tests only read it."""
     return make_dataset()
+
+
+def settle(model: Any) -> None:
+    """Give BatchNorm statistics of some noise: without, what an untrained network says vanishes on its way up."""
+    import keras
+
+    def layers(model: Any) -> Iterator[Any]:
+        for layer in model.layers:
+            yield layer
+            yield from layers(layer) if hasattr(layer, "layers") else ()
+
+    norms = [layer for layer in layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(np.random.default_rng(0).uniform(-1, 255, (16, *model.input_shape[1:])).astype(np.float32), training=True)
+
+
+@pytest.fixture(scope="session")
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `--weights` takes it, with weights of nobody's for `mobilenet_v2` and `efficientnet_lite0`."""
+    import keras
+
+    from training.architecture import BuildOptions, find
+
+    folder = tmp_path_factory.mktemp("weights")
+    application = keras.applications.MobileNetV2(input_shape=(48, 32, 3), include_top=False, weights=None)
+    lite = find("efficientnet_lite0").build(BuildOptions(genres=3, height_px=64, width_px=48)).model
+    for name, model in (("mobilenet_v2", application), ("efficientnet_lite0", lite)):
+        settle(model)
+        model.save_weights(folder / f"{name}_no_top.weights.h5")
+    return folder

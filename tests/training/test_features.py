@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,34 +20,9 @@ from training.task import TrainTask, build_task_network, share_weights
 EXPRESSION = "mobilenet_v2@48x32+efficientnet_lite0@64x48"
 
 
-def settle(model: Any) -> None:
-    """Give BatchNorm statistics of some noise: without, what an untrained network says vanishes on its way up."""
-    import keras
-
-    def layers(model: Any) -> Iterator[Any]:
-        for layer in model.layers:
-            yield layer
-            yield from layers(layer) if hasattr(layer, "layers") else ()
-
-    norms = [layer for layer in layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
-    for norm in norms:
-        norm.momentum = 0.0
-    model(np.random.default_rng(0).uniform(-1, 255, (16, *model.input_shape[1:])).astype(np.float32), training=True)
-
-
 @pytest.fixture(scope="module")
-def task(dataset: tuple[FolderStore, Card], tmp_path_factory: pytest.TempPathFactory) -> TrainTask:
-    import keras
-
-    from training.architecture import BuildOptions, find
-
+def task(dataset: tuple[FolderStore, Card], weights_folder: Path) -> TrainTask:
     store, card = dataset
-    folder: Path = tmp_path_factory.mktemp("weights")
-    application = keras.applications.MobileNetV2(input_shape=(48, 32, 3), include_top=False, weights=None)
-    lite = find("efficientnet_lite0").build(BuildOptions(genres=3, height_px=64, width_px=48)).model
-    for name, model in (("mobilenet_v2", application), ("efficientnet_lite0", lite)):
-        settle(model)
-        model.save_weights(folder / f"{name}_no_top.weights.h5")
     return TrainTask(
         store=store.url,
         dataset_id=card.dataset_id,
@@ -58,7 +31,7 @@ def task(dataset: tuple[FolderStore, Card], tmp_path_factory: pytest.TempPathFac
         width_px=48,
         recipe=default_recipe(EXPRESSION).changed({"pooling": "mean,max"}).model_dump(),
         weights="store",
-        weights_keys=share_weights(EXPRESSION, str(folder), store),
+        weights_keys=share_weights(EXPRESSION, str(weights_folder), store),
     )
 
 

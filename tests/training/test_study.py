@@ -83,7 +83,9 @@ def test_asha_compares_new_trials_with_the_past():
         scheduler = halving(SPACE, known)
         new: Any = SimpleNamespace(trial_id="new")
         scheduler.on_trial_add(None, new)
-        return str(scheduler.on_trial_result(None, new, {"epoch": 1, SCORE: score}))
+        said = [scheduler.on_trial_result(None, new, {"epoch": epoch, SCORE: score}) for epoch in (1, 2, 3)]
+        assert said[:2] == [TrialScheduler.CONTINUE] * 2, "two epochs say little"
+        return str(said[2])
 
     assert says(0.1, []) == TrialScheduler.CONTINUE
     assert says(0.1, past) == TrialScheduler.STOP

@@ -21,7 +21,7 @@ from training.registry import Registry
 from training.tune import SearchOptions, plan_search
 
 SPACE = """
-architecture = ["cnn_small@48x32", "cnn_small@64x48"]
+architecture = ["cnn_small@48x32", "mobilenet_v2@48x32"]
 epochs = 2
 learning_rate = { from = 1e-4, to = 1e-2, log = true }
 loss = ["binary_crossentropy", "asymmetric"]
@@ -44,12 +44,14 @@ def trials_of(store: FolderStore) -> list[dict[str, object]]:
 @pytest.mark.fault
 @pytest.mark.timeout(900)
 def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
-    dataset: tuple[FolderStore, Card], tmp_path: Path
+    dataset: tuple[FolderStore, Card], tmp_path: Path, weights_folder: Path
 ):
+    """Of a network that is trained from its images and a head on a frozen backbone."""
     store, card = dataset
     space = tmp_path / "space.toml"
     space.write_text(SPACE)
-    killed = onesheet("tune", "--store", store.url, "--space", str(space), "--trials", str(TRIALS))
+    asked = ("--space", str(space), "--trials", str(TRIALS), "--weights", str(weights_folder))
+    killed = onesheet("tune", "--store", store.url, *asked)
     try:
         until = time.monotonic() + 400
         while not trials_of(store):
@@ -69,6 +71,8 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     result = json.loads(out.splitlines()[-1])
     trials = trials_of(store)
     assert len(trials) == result["trials"] == TRIALS
+    assert {trial["architecture"] for trial in trials} == {"cnn_small@48x32", "mobilenet_v2@48x32"}
+    assert {trial["state"] for trial in trials} <= {"ended", "stopped"}, err[-3000:]
     kept = {trial["run"]: trial for trial in trials}
     for trial in before:
         assert kept[trial["run"]] == trial, "what was finished is not done again"
