@@ -79,7 +79,8 @@ def connect(
     notices = logging.getLogger("ray._private.authentication.authentication_token_setup")
     notices.addFilter(_is_no_praise)
     try:
-        ray.init(address, **options)
+        with _known_to_its_processes() if address == "local" else contextlib.nullcontext():
+            ray.init(address, **options)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ClusterError(f"no Ray cluster to join at {address!r}: {_first_line(error)}") from error
     try:
@@ -207,6 +208,29 @@ def _free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((_LOOPBACK, 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def _known_to_its_processes() -> Iterator[None]:
+    """Give the Ray that is started within the block a port of our choice, so that its processes are born with its
+    address.
+
+    Ray Train's cleaner, which frees what a stopped trial held, looks for "the" Ray of the machine, and gives up for
+    good where it sees two: the next trial waits for ever then.
+    """
+    from ray.util import get_node_ip_address  # noqa: PLC0415
+
+    (port,) = _free_ports(1)
+    own = {"RAY_GCS_SERVER_PORT": f"{port}", "RAY_ADDRESS": f"{get_node_ip_address()}:{port}"}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _is_no_praise(record: logging.LogRecord) -> bool:

@@ -325,8 +325,8 @@ class Tell(tune.Callback):
 def _tune(planned: Search, store: Store, past: Sequence[Trial], say: Say, on_event: Events) -> None:
     """Draw and run the trials that are left of the budget.
 
-    Not with Ray Tune's own way to go on: it keeps the state of its trials and that of its searcher in two files, and a
-    driver that dies between the two leaves a searcher which waits for a trial that nobody runs.
+    Not with Ray Tune's own way to go on: it saves its state now and then, in several files, and what ended after the
+    last time would be run again.
     """
     trials = planned.trials - sum(trial.is_over() for trial in past)
     # What the trials took that ran side by side, as far as they are known of.

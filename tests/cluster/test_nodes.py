@@ -88,6 +88,21 @@ class TestConnect:
         _wait_until_gone(started)
 
     @pytest.mark.slow
+    def test_its_processes_find_their_own_ray_where_another_runs_on_the_machine(self, ray_head: LocalCluster) -> None:
+        """As Ray Train's cleaner does, which frees what a stopped trial held."""
+        import ray
+
+        @ray.remote
+        def cpus_of_the_ray_that_is_asked() -> list[float]:
+            from ray.util.state import list_nodes
+
+            return [node.resources_total["CPU"] for node in list_nodes()]
+
+        with connect(load_settings(), num_cpus=1, dashboard=True):
+            assert ray.get(cpus_of_the_ray_that_is_asked.remote()) == [1]
+        assert "RAY_ADDRESS" not in os.environ
+
+    @pytest.mark.slow
     def test_a_running_cluster_is_joined_and_left_as_it_was(self, ray_head: LocalCluster) -> None:
         import ray
 
