@@ -23,6 +23,9 @@ from training.dataset import Card, read_card
 from training.recipe import Pooling
 from training.task import TrainTask, build_task_network
 
+# A head is trained on the one and scored on the other; what is served sees images.
+_SPLITS = ("train", "validation")
+
 
 def feature_key(card: Card, trunk: Trunk, pooling: Pooling, split: str, shard: int) -> str:
     """Where a shard's features are."""
@@ -34,7 +37,6 @@ def make_features(
     card: Card,
     trunks: Sequence[Trunk],
     *,
-    splits: Sequence[str] = ("train", "validation"),
     workers: int,
     gpus_per_worker: int,
     say: Callable[[str], None],
@@ -53,14 +55,14 @@ def make_features(
     missing = [
         (place, split, shard)
         for place, trunk in enumerate(trunks)
-        for split in splits
+        for split in _SPLITS
         for shard in range(len(card.shards[split]))
         if not there.issuperset(feature_key(card, trunk, pooling, split, shard) for pooling in trunk.widths)
     ]
     if not missing:
         return
     names = ", ".join(trunks[place].key.partition("-")[0] for place in sorted({place for place, _, _ in missing}))
-    say(f"features of {', '.join(splits)} posters from {names}, once")
+    say(f"features of {', '.join(_SPLITS)} posters from {names}, once")
     began = time.monotonic()
     maker = ray.remote(FeatureMaker).options(
         num_cpus=task.cpus,

@@ -218,7 +218,7 @@ def fit(
     task, epochs = run.task, run.task.read_recipe().epochs
     filesystem, root = store.filesystem()
     events = Queue(actor_options={"num_cpus": 0})
-    history = _kept_history(run, store)
+    history = kept_history(run, store)
 
     def keep_history() -> None:
         rows = json.dumps([history[epoch] for epoch in sorted(history)])
@@ -272,7 +272,8 @@ def fit(
     return [history[epoch] for epoch in sorted(history)]
 
 
-def _kept_history(run: Run, store: Store) -> dict[int, dict[str, Any]]:
+def kept_history(run: Run, store: Store) -> dict[int, dict[str, Any]]:
+    """A run's metrics by epoch, as far as it has come; none where it has not begun."""
     try:
         return {row["epoch"]: row for row in json.loads(store.get(run.key("history.json")))}
     except KeyNotFoundError:

@@ -39,7 +39,7 @@ from training.registry import Registry
 from training.search_space import Space, parse_space
 from training.study import DRAWN, NUMBER, drawing, halving
 from training.task import TrainTask, build_task_network, plan_task, share_weights
-from training.train import Run, TrainResult, carry_out, fit, followed, prior_map
+from training.train import Run, TrainResult, carry_out, fit, followed, kept_history, prior_map
 from training.worker import SCORE
 
 _SIZES = ("height_px", "width_px")
@@ -254,7 +254,8 @@ class Board:
 
     def ended(self, config: Mapping[str, Any], state: State, remark: str = "") -> None:
         """A trial is over: read what its run left, keep it, tell it."""
-        history = self._history(self._search.run_of(config[NUMBER], config[DRAWN]))
+        run = self._search.run_of(config[NUMBER], config[DRAWN])
+        history = list(kept_history(run, self._store).values())
         trial = self._trials[config[NUMBER]] = replace(
             self._trials[config[NUMBER]],
             state=state,
@@ -289,13 +290,6 @@ class Board:
             prior=prior_map(self._card),
         )
         self._store.put(self._search.key("leaderboard.html"), page.encode(), content_type="text/html")
-
-    def _history(self, run: Run) -> list[dict[str, Any]]:
-        try:
-            found: list[dict[str, Any]] = json.loads(self._store.get(run.key("history.json")))
-        except KeyNotFoundError:
-            return []
-        return found
 
 
 # Ray Tune keeps its callbacks with its state; what they tell is of this process. By the search's name.
