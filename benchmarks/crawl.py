@@ -3,14 +3,16 @@
     python -m benchmarks.crawl [--titles 5280] [--rounds 3] [--quick] [--json FILE]
 
 Every contender fetches the same posters from the same local nginx over the same cores into a folder, one after the
-other, in each round again. onesheet decodes every poster whole, makes its sha256 and perceptual hash, and keeps its
-ledger; a bare aiohttp loop with the same decoders says how much of that is onesheet; img2dataset runs with the
-processes and threads that are the fastest here, once without looking into the images, once with its default resize.
+other; each round begins with the next of them, for what runs before leaves its mark on a shared machine. onesheet
+decodes every poster whole, makes its sha256 and perceptual hash, and keeps its ledger; a bare aiohttp loop with the
+same decoders says how much of that is onesheet; img2dataset runs with the processes and threads that are the fastest
+here, once without looking into the images, once with its default resize.
 Figures are medians of the rounds:
 
 - images/s: images stored by the seconds from the start of the process to its end;
 - steady/s: the same less the seconds of the quickest run with a single image, which is what starting and ending cost;
 - CPU: seconds of the whole process tree a thousand images, nginx's beside it;
+- stolen: the part of the cores' time that a virtual machine's host gave to others, which no contender can help;
 - peak memory: PSS of the whole tree, sampled each 100 ms.
 
 nginx must be installed (apt-get install nginx-light); img2dataset is installed by pip into an environment of its own
@@ -34,6 +36,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
+import psutil
 import typer
 from rich import box
 from rich.console import Console
@@ -70,6 +73,7 @@ class Run:
     cpu_s: float
     peak_bytes: int
     nginx_cpu_s: float
+    stolen: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Score:
     steady_per_s: float | None
     cpu_s_per_1000: float
     nginx_cpu_s_per_1000: float
+    stolen: float
     peak_mb: float
 
 
@@ -103,7 +108,7 @@ class Bench:
         store, log = self._folder / f"store-{next(self._runs)}", self._folder / "log"
         log.unlink(missing_ok=True)
         os.sync()
-        nginx_before = self._server.cpu_s()
+        nginx_before, stolen_before = self._server.cpu_s(), _stolen_s()
         result = measured.run(
             contender.command(self.site, count, store),
             environment=contender.environment(self.site),
@@ -111,12 +116,13 @@ class Bench:
             log=log,
             not_ours=self._server.pids(),
         )
+        stolen = (_stolen_s() - stolen_before) / (result.wall_s * cores())
         images = stored(store)
         if result.exit_code or images != count:
             said = log.read_text(errors="replace")[-3000:]
             sys.exit(f"{contender.name} stored {images} of {count} images, exit code {result.exit_code}:\n{said}")
         nginx_cpu_s = self._server.cpu_s() - nginx_before
-        return Run(images, result.wall_s, result.cpu_s, result.peak_bytes, nginx_cpu_s)
+        return Run(images, result.wall_s, result.cpu_s, result.peak_bytes, nginx_cpu_s, stolen)
 
     def fastest(self, contender: Img2dataset, settings: tuple[tuple[int, int], ...], count: int) -> Img2dataset:
         """The contender with the processes and threads that finish first here."""
@@ -136,10 +142,13 @@ def scores(bench: Bench, contenders: list[Contender], *, count: int, rounds: int
     # What disturbs a start only adds to it, so the quickest says best what it costs.
     starts = {each.name: min(bench.run(each, 1).wall_s for _ in range(_STARTS)) for each in contenders}
     for number in range(1, rounds + 1):
-        for each in contenders:
+        first = (number - 1) % len(contenders)
+        for each in [*contenders[first:], *contenders[:first]]:
             run = bench.run(each, count)
             runs[each.name].append(run)
-            console.print(f"  round {number}: {each.name}: {run.images / run.wall_s:.0f} images/s")
+            console.print(
+                f"  round {number}: {each.name}: {run.images / run.wall_s:.0f} images/s, {run.stolen:.0%} stolen"
+            )
     return [_score(bench.site, each, count, runs[each.name], starts[each.name]) for each in contenders]
 
 
@@ -157,18 +166,19 @@ def _score(site: Site, contender: Contender, count: int, runs: list[Run], start_
         steady_per_s=count / (wall_s - start_s) if wall_s > 1.5 * start_s else None,
         cpu_s_per_1000=1000 * median(run.cpu_s for run in runs) / count,
         nginx_cpu_s_per_1000=1000 * median(run.nginx_cpu_s for run in runs) / count,
+        stolen=median(run.stolen for run in runs),
         peak_mb=median(run.peak_bytes for run in runs) / 1e6,
     )
 
 
 def show(found: list[Score]) -> None:
     """The figures, and onesheet's as ratios, as Markdown."""
-    columns = ("images/s", "steady/s", "start s", "CPU s/1,000", "nginx CPU s/1,000", "peak MB (PSS)")
+    columns = ("images/s", "steady/s", "start s", "CPU s/1,000", "nginx CPU s/1,000", "stolen", "peak MB (PSS)")
     table = Table("contender", *columns, box=box.MARKDOWN)
     for row in found:
         rates = [f"{row.images_per_s:.0f}", _shown(row.steady_per_s, 0), f"{row.start_s:.1f}"]
-        costs = [f"{row.cpu_s_per_1000:.1f}", f"{row.nginx_cpu_s_per_1000:.2f}", f"{row.peak_mb:.0f}"]
-        table.add_row(row.name, *rates, *costs)
+        costs = [f"{row.cpu_s_per_1000:.1f}", f"{row.nginx_cpu_s_per_1000:.2f}", f"{row.stolen:.0%}"]
+        table.add_row(row.name, *rates, *costs, f"{row.peak_mb:.0f}")
     console.print(table)
     table = Table("ratio", "images/s", "steady/s", "CPU", "peak memory", box=box.MARKDOWN)
     ours = [row for row in found if row.name.startswith("onesheet")]
@@ -194,10 +204,19 @@ def _shown(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stolen_s() -> float:
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
 def machine() -> dict[str, Any]:
     """Where the figures come from."""
     return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("onesheet", "scrapy", "pillow")},
