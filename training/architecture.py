@@ -96,13 +96,15 @@ class Network:
 
     model: uint8 or float RGB [batch, H, W, 3] from 0 to 255 → float32 sigmoid scores [batch, genres]. trained: what
     `fit` updates; where there are trunks a head, float32 [batch, F] → scores, on what it reads of the trunks' features,
-    which are computed once, trunk by trunk and pooling by pooling; else from images to scores. rates: a variable's path
-    in `trained` → the share of the learning rate that it learns at; 1 where it is not named.
+    which are computed once, trunk by trunk and pooling by pooling; else from images to scores. each_head: where the
+    recipe has several heads, `trained` with the scores of each, float32 [batch, heads, genres], by which they learn.
+    rates: a variable's path in `trained` → the share of the learning rate that it learns at; 1 where it is not named.
     """
 
     model: Any
     trained: Any
     trunks: tuple[Trunk, ...] = ()
+    each_head: Any | None = None
     rates: dict[str, float] = field(default_factory=dict)
 
 

@@ -28,7 +28,7 @@ def augment(batches: Any, recipe: Recipe, *, height_px: int, width_px: int, seed
     if not names:
         return batches
     steps = [_layer(name, height_px=height_px, width_px=width_px, seed=seed + at) for at, name in enumerate(names)]
-    mixup = keras.layers.MixUp(alpha=0.2, seed=seed + len(names)) if "mixup" in names else None
+    mixup = _mixup(seed + len(names)) if "mixup" in names else None
 
     def change(images: Any, labels: Any, weights: Any) -> Any:
         images = tf.cast(images, tf.float32)
@@ -41,6 +41,24 @@ def augment(batches: Any, recipe: Recipe, *, height_px: int, width_px: int, seed
 
     # One call at a time: the layers draw from a generator each, and the order of the draws is the order of the batches.
     return batches.map(change, num_parallel_calls=1, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def augment_features(batches: Any, recipe: Recipe, *, seed: int) -> Any:
+    """As `augment`, of what frozen backbones see in the posters: float32 [batch, F] in place of images, mixup alone."""
+    if "mixup" not in recipe.augmentation:
+        return batches
+    mixup = _mixup(seed)
+
+    def change(features: Any, labels: Any, weights: Any) -> Any:
+        # Keras's layer mixes images alone: these have one pixel.
+        pixels, labels = _mix(mixup, features[:, None, None, :], labels, weights)
+        return tf.ensure_shape(pixels[:, 0, 0, :], features.shape), labels, weights
+
+    return batches.map(change, num_parallel_calls=1, deterministic=True)
+
+
+def _mixup(seed: int) -> Any:
+    return keras.layers.MixUp(alpha=0.2, seed=seed)
 
 
 def _layer(name: Augmentation, *, height_px: int, width_px: int, seed: int) -> Any:

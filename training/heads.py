@@ -7,12 +7,15 @@ from typing import Any
 from training.recipe import Recipe
 
 
-def build_head(features: int, *, genres: int, recipe: Recipe) -> Any:
+def build_head(features: int, *, genres: int, recipe: Recipe) -> tuple[Any, Any | None]:
     """A keras.Model, float32 [batch, features] → float32 sigmoid scores [batch, genres].
 
     BatchNorm, dropout, a hidden layer where the recipe has one, and the sigmoids; with `heads` above 1 so many of them,
     each with a start and dropout of its own, and the mean of their scores. In float32 whatever the precision of the
     rest: it is small, and its scores are what a user gets.
+
+    With several heads also a second model of the same layers, [batch, features] → [batch, heads, genres], for
+    `training.losses.OfEachHead`; else None.
     """
     import keras  # noqa: PLC0415
     from keras import layers  # noqa: PLC0415
@@ -20,8 +23,10 @@ def build_head(features: int, *, genres: int, recipe: Recipe) -> Any:
     inputs = keras.Input((features,), name="features")
     normalized = layers.BatchNormalization(momentum=0.9, dtype="float32")(inputs)
     scores = [_scores(normalized, genres, recipe) for _ in range(recipe.heads)]
-    mean = layers.Average(dtype="float32")(scores) if len(scores) > 1 else scores[0]
-    return keras.Model(inputs, mean, name="head")
+    if len(scores) == 1:
+        return keras.Model(inputs, scores[0], name="head"), None
+    mean = layers.Average(dtype="float32")(scores)
+    return keras.Model(inputs, mean, name="head"), keras.Model(inputs, keras.ops.stack(scores, axis=1), name="heads")
 
 
 def _scores(x: Any, genres: int, recipe: Recipe) -> Any:
@@ -29,7 +34,8 @@ def _scores(x: Any, genres: int, recipe: Recipe) -> Any:
     from keras import layers  # noqa: PLC0415
 
     def penalty() -> Any:
-        return keras.regularizers.L2(recipe.l2) if recipe.l2 else None
+        # The loss is a mean over the heads, and the penalty a sum over their kernels.
+        return keras.regularizers.L2(recipe.l2 / recipe.heads) if recipe.l2 else None
 
     x = layers.Dropout(recipe.dropout, dtype="float32")(x)
     if recipe.hidden_units:

@@ -101,6 +101,30 @@ class AsymmetricLoss(keras.losses.Loss):
         return {**super().get_config(), **own}
 
 
+@keras.saving.register_keras_serializable("onesheet")
+class OfEachHead(keras.losses.Loss):
+    """The mean of a loss over heads: labels [batch, genres], scores [batch, heads, genres].
+
+    Heads that learn by the mean of their scores make up for each other's errors, and become one large head. Alone they
+    err differently, as the members of an ensemble must: Lakshminarayanan et al. 2017, section 2.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, name: str = "of_each_head", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.loss = loss
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        labels = ops.repeat(ops.expand_dims(y_true, axis=1), y_pred.shape[1], axis=1)
+        return ops.mean(self.loss.call(labels, y_pred), axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> OfEachHead:
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
 def _prepared(y_true: Any, y_pred: Any, label_smoothing: float) -> tuple[Any, Any]:
     """Labels smoothed as Keras's own cross-entropies do it, and scores whose logarithms are finite."""
     return y_true * (1 - label_smoothing) + 0.5 * label_smoothing, _inside(y_pred)

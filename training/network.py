@@ -15,7 +15,7 @@ from training.bundle import sha256_of
 from training.heads import build_head
 from training.parts import Part, default_recipe, input_size, parts_of, weights_files
 from training.pooling import POOLINGS, FeatureMaps, joined, pooled
-from training.recipe import Pooling, Recipe
+from training.recipe import FEATURE_AUGMENTATION, Pooling, Recipe
 
 
 def build_network(
@@ -43,6 +43,11 @@ def build_network(
     if not parts[0].architecture.is_backbone:
         return assembly.whole(parts[0])
     if weights != "none" and recipe.trainable == "head":
+        if unseen := [name for name in recipe.augmentation if name not in FEATURE_AUGMENTATION]:
+            raise TrainingError(
+                f"augmentation {', '.join(unseen)} changes images, and of a frozen backbone the features are computed"
+                " once: leave it out, or train more than the head (trainable=all)"
+            )
         return assembly.on_trunks(parts)
     return assembly.in_one(parts)
 
@@ -79,8 +84,8 @@ class _Assembly:
             some, _ = self._features(part, backbone, self.recipe.pooling)
             read.append(self._mirrored(some)(image))
         features = joined(read)
-        head = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
-        return Network(keras.Model(image, head(features)), head, tuple(trunks))
+        head, each = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
+        return Network(keras.Model(image, head(features)), head, tuple(trunks), each)
 
     def in_one(self, parts: Sequence[Part]) -> Network:
         """Backbones and head that are trained together."""
@@ -96,9 +101,10 @@ class _Assembly:
             some, _ = self._features(part, backbone, self.recipe.pooling)
             read.append(some(image))
         features = joined(read)
-        head = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
+        head, each = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
         trained = keras.Model(image, head(features))
-        return Network(self._mirrored(trained), trained, rates=rates)
+        each_head = keras.Model(image, each(features)) if each else None
+        return Network(self._mirrored(trained), trained, each_head=each_head, rates=rates)
 
     def _backbone(self, part: Part) -> Backbone:
         backbone: Backbone = self._built(part)

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cluster.errors import TrainingError
 
 Augmentation = Literal["flip", "crop", "color", "rotate", "zoom", "shift", "shear", "randaugment", "mixup"]
+# What needs no image: a frozen backbone's features are mixed like images.
+FEATURE_AUGMENTATION: tuple[Augmentation, ...] = ("mixup",)
 Pooling = Literal["mean", "max", "upper", "lower", "middle", "stages"]
 # What of the last layer and of one in the middle is worth having, under one word.
 RICH: tuple[Pooling, ...] = ("mean", "max", "upper", "lower", "middle")
@@ -39,7 +41,8 @@ class Recipe(BaseModel):
     pooling: what of a backbone's feature maps goes to the head: mean, max, the means of the upper and the lower half,
     the mean of a middle layer; `rich` is all of these. `stages` is mean, maximum and standard deviation of each stage
     below the last: edges, textures, lettering. mirror: the scores are the mean over the poster and its mirror
-    image. heads: so many heads with starts of their own, their scores averaged.
+    image. heads: so many heads with starts and losses of their own, their scores averaged. augmentation: of images, or
+    of a frozen backbone's features, which know `mixup` alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

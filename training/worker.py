@@ -46,7 +46,7 @@ def train_worker(config: dict[str, Any]) -> None:
     import tensorflow as tf  # noqa: PLC0415
 
     from training.fused import with_fused_batch_norm  # noqa: PLC0415
-    from training.losses import make_loss  # noqa: PLC0415
+    from training.losses import OfEachHead, make_loss  # noqa: PLC0415
     from training.optimizers import make_optimizer  # noqa: PLC0415
     from training.parallel import AgreeOnStatistics, DataParallelModel, Workers, broadcast  # noqa: PLC0415
 
@@ -67,14 +67,15 @@ def train_worker(config: dict[str, Any]) -> None:
         material = Material(opened, task, card, network, workers, batch_size=batch_size)
         steps = steps_an_epoch(material.posters, world_size=workers.world_size, batch_size=batch_size)
         model = DataParallelModel(
-            with_fused_batch_norm(network.trained),
+            with_fused_batch_norm(network.each_head or network.trained),
             workers,
             accumulate_steps=recipe.accumulate_steps,
             steps_per_epoch=steps,
         )
         optimizer = make_optimizer(recipe, steps_per_epoch=steps, world_size=workers.world_size, rates=network.rates)
         counts = [card.genre_counts["train"][genre] for genre in card.genres]
-        model.compile(optimizer=optimizer, loss=make_loss(recipe, counts, card.posters["train"]))
+        loss = make_loss(recipe, counts, card.posters["train"])
+        model.compile(optimizer=optimizer, loss=OfEachHead(loss) if network.each_head else loss)
         optimizer.build(model.trainable_variables)
         course = Course()
         checkpoint = ray.train.get_checkpoint()
@@ -138,11 +139,12 @@ class Material:
         *,
         batch_size: int,
     ) -> None:
-        from training.augmentation import augment  # noqa: PLC0415
+        from training.augmentation import augment, augment_features  # noqa: PLC0415
         from training.scoring import inference  # noqa: PLC0415
 
         store = open_store(task.store)
         place = {"rank": workers.rank, "world_size": workers.world_size}
+        recipe, seed = task.read_recipe(), task.seed + workers.rank
         height_px, width_px = task.height_px, task.width_px
         self.epochs = Epochs()
         self._workers = workers
@@ -158,14 +160,14 @@ class Material:
             features = opened.enter_context(Features(store, card, "train", network.trunks, **place))
             scored = opened.enter_context(Features(store, card, "validation", network.trunks, **place))
             batches = feature_batches(features, rows, self.epochs, **place, batch_size=batch_size, seed=task.seed)
+            batches = augment_features(batches, recipe, seed=seed)
             self._validation_batches: Callable[[], Iterable[Any]] = lambda: _feature_batches(scored)
         else:
             pixels = opened.enter_context(Pixels(rows, height_px=height_px, width_px=width_px))
             seen = opened.enter_context(Pixels(validation, height_px=height_px, width_px=width_px))
             batches = training_batches(pixels, rows, self.epochs, **place, batch_size=batch_size, seed=task.seed)
             self._validation_batches = lambda: image_batches(seen, _SCORING_BATCH, length=len(validation))
-            seed = task.seed + workers.rank
-            batches = augment(batches, task.read_recipe(), height_px=height_px, width_px=width_px, seed=seed)
+            batches = augment(batches, recipe, height_px=height_px, width_px=width_px, seed=seed)
         self.batches = batches.prefetch(2)
         self._forward = inference(network.trained if network.trunks else network.model)
 

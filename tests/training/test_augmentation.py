@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.augmentation import augment
+from training.augmentation import augment, augment_features
 from training.recipe import Augmentation, Recipe
 
 HEIGHT, WIDTH, BATCH, ROWS = 48, 32, 4, 12
@@ -92,6 +92,20 @@ def test_mixup_takes_nothing_from_rows_that_only_fill_a_batch():
         _, labels, after = augmented("mixup", source=batches(weights=weights), seed=seed)
         np.testing.assert_array_equal(after, weights)
         assert (labels[weights > 0][:, weights == 0] == 0).all()
+
+
+def test_features_of_a_poster_are_mixed_as_posters_are():
+    weights = np.tile(np.array([1, 1, 1, 0], np.float32), ROWS // 4)
+    numbers = np.arange(ROWS * 5, dtype=np.float32).reshape(ROWS, 5)
+    source = batches(numbers, weights)
+    mixed = augment_features(source, Recipe(augmentation=("mixup",)), seed=3)
+    assert mixed.element_spec[0].shape[1:] == (5,)
+    features, labels, after = (np.concatenate(part) for part in zip(*mixed.as_numpy_iterator(), strict=True))
+    np.testing.assert_allclose(features, labels @ numbers, rtol=1e-5)
+    np.testing.assert_array_equal(after, weights)
+    assert (labels[weights > 0].max(axis=1) < 0.999).any()
+    assert (labels[weights > 0][:, weights == 0] == 0).all()
+    assert augment_features(source, Recipe(), seed=3) is source
 
 
 def test_augmentations_go_one_after_the_other():

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.losses import make_loss, rarity
+from training.losses import OfEachHead, make_loss, rarity
 from training.recipe import Recipe
 
 COUNTS, POSTERS = [500, 90, 10], 1000
@@ -48,7 +48,21 @@ def test_a_loss_is_its_formula(formula: Callable[[Any, Any], Any], smoothing: fl
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["binary_crossentropy", "weighted", "focal", "asymmetric"])
+NAMES = ["binary_crossentropy", "weighted", "focal", "asymmetric"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_heads_learn_alone_the_loss_is_the_mean_of_theirs(name: str):
+    loss = make_loss(Recipe().changed({"loss": name, "label_smoothing": 0.1}), COUNTS, POSTERS)
+    scores = np.stack([SCORES, 1 - SCORES, np.roll(SCORES, 1, axis=0)], axis=1)
+    alone = [float(loss(LABELS, scores[:, head], sample_weight=WEIGHTS)) for head in range(3)]
+    together = OfEachHead(loss)
+    assert float(together(LABELS, scores, sample_weight=WEIGHTS)) == pytest.approx(np.mean(alone), rel=1e-5)
+    again = keras.losses.deserialize(keras.losses.serialize(together))
+    assert float(again(LABELS, scores)) == float(together(LABELS, scores))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_scores_of_0_and_1_give_a_finite_loss_and_gradient(name: str):
     import tensorflow as tf
 

@@ -258,7 +258,28 @@ def test_a_head_starts_small_and_averages_its_heads(weights: Path):
     kernels = [value for value in network.trained.trainable_variables if value.path.endswith("kernel")]
     assert len(kernels) == 3
     penalty = sum(float(np.square(kernel).sum()) for kernel in kernels) * 0.5
-    np.testing.assert_allclose(float(sum(network.trained.losses)), penalty, rtol=1e-5)
+    np.testing.assert_allclose(float(sum(network.trained.losses)), penalty / 3, rtol=1e-5)
+    assert network.each_head is not None
+    each = np.asarray(network.each_head(features))
+    assert each.shape == (6, 3, 3)
+    np.testing.assert_allclose(each.mean(axis=1), network.trained(features), atol=1e-6)
+    assert np.abs(each[:, 0] - each[:, 1]).max() > 1e-3
+    assert built(SMALL, weights).each_head is None
+
+
+def test_heads_on_a_backbone_that_learns_with_them_are_the_scores_mean(weights: Path):
+    network = built(SMALL, weights, heads=2, trainable="all", dropout=0)
+    assert network.each_head is not None
+    each = np.asarray(network.each_head(posters(64, 48)))
+    np.testing.assert_allclose(each.mean(axis=1), network.trained(posters(64, 48)), atol=1e-6)
+    assert paths(network.each_head) == paths(network.trained)
+
+
+def test_what_changes_images_is_no_augmentation_of_features_that_are_computed_once(weights: Path):
+    with pytest.raises(TrainingError, match=r"augmentation flip, crop changes images, .+ \(trainable=all\)$"):
+        built(SMALL, weights, augmentation=("flip", "mixup", "crop"))
+    assert built(SMALL, weights, augmentation=("mixup",)).trunks
+    assert not built(SMALL, weights, augmentation=("flip",), trainable="all").trunks
 
 
 def test_the_input_may_differ_from_a_networks_own_size(weights: Path):

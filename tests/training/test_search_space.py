@@ -110,7 +110,7 @@ def test_the_later_of_two_tables_counts():
 def test_the_example_is_a_space_and_names_what_it_should():
     space = read_space(ROOT / "training" / "search.toml")
     assert len(space.architectures) == 3
-    wanted = "pooling dropout hidden_units learning_rate weight_decay loss gamma label_smoothing heads epochs"
+    wanted = "pooling dropout hidden_units learning_rate weight_decay augmentation label_smoothing heads epochs"
     assert set(wanted.split()) <= set(space.settings)
 
 

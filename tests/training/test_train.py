@@ -84,7 +84,7 @@ def test_a_frozen_backbone_trains_its_head_from_features(ray: None, dataset: tup
     assert (result.card.height_px, result.card.width_px) == (64, 48)
     assert result.card.metrics["macro_map"] > 0
     again: list[str] = []
-    changed = replace(options, recipe={"epochs": 2, "ema": 0.9, "loss": "asymmetric", "early_stopping": 1})
+    changed = replace(options, recipe={"epochs": 2, "ema": 0.9, "loss": "focal", "heads": 2, "augmentation": "mixup"})
     train(changed, store, again.append)
     assert not [line for line in again if line.startswith("features of")], "the features of the first run are kept"
 
