@@ -91,6 +91,11 @@ class Search:
         """Where a file of the search is."""
         return f"runs/{self.name}/{file}"
 
+    def keep(self, store: Store) -> None:
+        """Put what was asked into the store."""
+        text = json.dumps(asdict(self), indent=2).encode()
+        store.put(self.key("search.json"), text, content_type="application/json")
+
     def read_space(self) -> Space:
         """The space, checked."""
         return parse_space(self.space, source=self.space_name)
@@ -137,8 +142,7 @@ class SearchResult:
 
 def plan_search(options: SearchOptions, store: Store) -> Search:
     """Settle everything that a search needs. Raises TrainingError before anything starts."""
-    if options.trials < 1 or (options.minutes is not None and options.minutes <= 0):
-        raise TrainingError(f"--trials {options.trials} --minutes {options.minutes}: a search needs some of each")
+    _check_budget(options.trials, options.minutes)
     space = parse_space(options.space, source=options.space_name)
     dataset = read_card(store, options.dataset_id) if options.dataset_id else newest_dataset(store)
     there = ray.cluster_resources()
@@ -179,25 +183,46 @@ def search(
 ) -> SearchResult:
     """Search, refit the winner, evaluate it once on the test split, register it. Ray must be connected."""
     planned = plan_search(options, store)
-    store.put(
-        planned.key("search.json"), json.dumps(asdict(planned), indent=2).encode(), content_type="application/json"
-    )
+    planned.keep(store)
     return _carry_out(planned, store, say, on_event, tracking=tracking)
 
 
 def resume_search(
-    name: str, store: Store, say: Say, on_event: Events = lambda event: None, *, tracking: str = "none"
+    name: str,
+    store: Store,
+    say: Say,
+    on_event: Events = lambda event: None,
+    *,
+    trials: int | None = None,
+    minutes: float | None = None,
+    tracking: str = "none",
 ) -> SearchResult:
-    """Go on with a search whose driver died: its finished trials count, the unfinished ones go on."""
+    """Go on with a search whose driver died: its finished trials count, the unfinished ones go on.
+
+    trials, minutes: a new budget of the whole search, where given. If the trials there are use it up, the winner of
+    these is refitted at once.
+    """
     try:
         kept = json.loads(store.get(f"runs/{name}/search.json"))
     except KeyNotFoundError as error:
         raise TrainingError(f"{store.url} has no search {name}; `onesheet tune` names each as it starts") from error
     planned = Search(**{**kept, "store": store.url})
+    planned = replace(
+        planned,
+        trials=planned.trials if trials is None else trials,
+        minutes=planned.minutes if minutes is None else minutes,
+    )
+    _check_budget(planned.trials, planned.minutes)
     version = planned.run_name(_WINNER)
     if Registry(store).has(version):
         raise TrainingError(f"search {name} has ended and its model is registered: `onesheet models show {version}`")
+    planned.keep(store)
     return _carry_out(planned, store, say, on_event, tracking=tracking)
+
+
+def _check_budget(trials: int, minutes: float | None) -> None:
+    if trials < 1 or (minutes is not None and minutes <= 0):
+        raise TrainingError(f"--trials {trials} --minutes {minutes}: a search needs some of each")
 
 
 def _carry_out(planned: Search, store: Store, say: Say, on_event: Events, *, tracking: str) -> SearchResult:

@@ -15,6 +15,7 @@ from training.options import StoreOption, WeightsOption
 
 # Beside the code: an installed onesheet has no other folder.
 _DEFAULT_SPACE = Path(__file__).with_name("search.toml")
+_TRIALS = 40
 
 
 def tune(
@@ -22,7 +23,9 @@ def tune(
         Path | None, typer.Option(help="A search space, in place of the one of --show-space.", show_default=False)
     ] = None,
     show_space: Annotated[bool, typer.Option("--show-space", help="Print the default space, to edit a copy.")] = False,
-    trials: Annotated[int, typer.Option(help="The budget in trials.")] = 40,
+    trials: Annotated[
+        int | None, typer.Option(help=f"The budget in trials, {_TRIALS} by default.", show_default=False)
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="And in minutes: no trial goes on after them.", show_default=False)
     ] = None,
@@ -39,7 +42,10 @@ def tune(
     seed: Annotated[int, typer.Option(help="Of what is drawn, of weights and shuffling.")] = 0,
     resume: Annotated[
         str | None,
-        typer.Option(help="Go on with a search that was interrupted; all else is its own.", show_default=False),
+        typer.Option(
+            help="Go on with a search that was interrupted; all but --trials and --minutes is its own.",
+            show_default=False,
+        ),
     ] = None,
     store: StoreOption = None,
     as_json: JsonFlag = False,
@@ -52,7 +58,7 @@ def tune(
       onesheet tune --show-space > search.toml
       onesheet tune --space search.toml --minutes 120
       onesheet tune --gpus-per-worker 1 --concurrent 4
-      onesheet tune --resume search-20260301-120000-1a2b
+      onesheet tune --resume search-20260301-120000-1a2b --trials 60
     """
     from cluster.nodes import connect  # noqa: PLC0415
     from training import tune as tuning  # noqa: PLC0415
@@ -66,7 +72,9 @@ def tune(
     opened = open_store(settings.store)
     if resume:
         with connect(settings, dashboard=True), live_line() as on_event:
-            result = tuning.resume_search(resume, opened, say, on_event, tracking=settings.tracking)
+            result = tuning.resume_search(
+                resume, opened, say, on_event, trials=trials, minutes=minutes, tracking=settings.tracking
+            )
     else:
         path = space or _DEFAULT_SPACE
         try:
@@ -77,7 +85,7 @@ def tune(
             space=text,
             space_name=str(path),
             dataset_id=dataset,
-            trials=trials,
+            trials=_TRIALS if trials is None else trials,
             minutes=minutes,
             workers=workers,
             cpus_per_worker=cpus_per_worker,

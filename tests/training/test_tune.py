@@ -46,11 +46,11 @@ def trials_of(store: FolderStore) -> list[dict[str, object]]:
 def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     dataset: tuple[FolderStore, Card], tmp_path: Path, weights_folder: Path
 ):
-    """One of its trials, at least, is a head on the features of a frozen backbone."""
+    """With a smaller budget. One of its trials, at least, is a head on the features of a frozen backbone."""
     store, card = dataset
     space = tmp_path / "space.toml"
     space.write_text(SPACE)
-    asked = ("--space", str(space), "--trials", str(TRIALS), "--weights", str(weights_folder))
+    asked = ("--space", str(space), "--trials", str(TRIALS + 6), "--weights", str(weights_folder))
     killed = onesheet("tune", "--store", store.url, *asked)
     try:
         until = time.monotonic() + 400
@@ -65,7 +65,7 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     assert len(before) < TRIALS, "it was killed too late to prove anything"
     search = next(key for key in store.list("runs/") if key.endswith("/search.json")).split("/")[1]
 
-    resumed = onesheet("tune", "--store", store.url, "--resume", search, "--json")
+    resumed = onesheet("tune", "--store", store.url, "--resume", search, "--trials", str(TRIALS), "--json")
     out, err = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, err[-3000:]
     result = json.loads(out.splitlines()[-1])
