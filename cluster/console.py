@@ -12,6 +12,10 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 _out = Console(highlight=False, soft_wrap=True)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="End with one machine-readable line of JSON.")]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help="Object storage: s3://bucket/prefix, or a folder.", show_default="ONESHEET_STORE"),
+]
 
 
 def say(message: str) -> None:

@@ -9,12 +9,10 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from cluster.console import JsonFlag, finish, say
+from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import CrawlerError
 from cluster.settings import load_settings
 from cluster.store import open_store
-
-StoreOption = Annotated[str | None, typer.Option(help="Instead of ONESHEET_STORE.", show_default=False)]
 
 
 class _CrawlGroup(TyperGroup):

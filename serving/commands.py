@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from cluster.console import JsonFlag, finish, say
+from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.settings import load_settings
 from cluster.store import open_store
 
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from serving.poster_files import FileOutcome
 
 _BAR = 24
-
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", help="Object storage: s3://bucket/prefix, or a folder.", show_default="ONESHEET_STORE"),
-]
 
 
 def serve(

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cluster.console import JsonFlag, console, finish
+from cluster.console import JsonFlag, StoreOption, console, finish
 from cluster.settings import load_settings
 from cluster.store import open_store
-from training.options import StoreOption
 
 # The genres of the posters that most of the published networks were made for.
 _GENRES = 25

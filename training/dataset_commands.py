@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from cluster.console import JsonFlag, console, finish, say
+from cluster.console import JsonFlag, StoreOption, console, finish, say
 from cluster.settings import load_settings
 from cluster.store import Store, open_store
-from training.options import StoreOption
 
 if TYPE_CHECKING:
     from training.dataset_card import Card

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.console import JsonFlag, finish
+from cluster.console import JsonFlag, StoreOption, finish
 from cluster.settings import load_settings
 from cluster.store import open_store
 from training.bundle import MACRO_MAP, BundleCard
@@ -19,10 +19,6 @@ models_app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", help="Object storage: s3://bucket/prefix, or a folder.", show_default="ONESHEET_STORE"),
-]
 VersionArgument = Annotated[str, typer.Argument(help="A registered version, or `latest`.", metavar="VERSION")]
 
 

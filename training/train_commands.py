@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cluster.console import JsonFlag, finish, say
+from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import TrainingError
 from cluster.settings import load_settings
 from cluster.store import open_store
-from training.options import StoreOption, WeightsOption
+from training.options import WeightsOption
 
 
 def train(

@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ from training.registry import Registry
 from training.search_space import Space, parse_space
 from training.study import DRAWN, NUMBER, drawing, halving
 from training.task import TrainTask, build_task_network, plan_task, share_weights
-from training.train import Run, TrainResult, carry_out, fit, followed, kept_history, prior_map
+from training.train import Events, Run, Say, TrainResult, carry_out, fit, followed, kept_history, prior_map
 from training.worker import SCORE
 
 _SIZES = ("height_px", "width_px")
@@ -125,10 +125,6 @@ class Search:
         return self.weights if takes and self.weights == "imagenet" else "none"
 
 
-Say = Callable[[str], None]
-Events = Callable[[dict[str, Any]], None]
-
-
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """The trials, and the registered winner."""
@@ -138,6 +134,11 @@ class SearchResult:
     winner: Trial
     trained: TrainResult
     page_url: str
+
+
+def finished(trials: Sequence[Trial]) -> int:
+    """How many trials count for the budget: those that failed or were cut do not."""
+    return sum(trial.is_over() for trial in trials)
 
 
 def plan_search(options: SearchOptions, store: Store) -> Search:
@@ -242,7 +243,7 @@ def _carry_out(planned: Search, store: Store, say: Say, on_event: Events, *, tra
     say(f"the winner is trial {best.number} with {best.score:.3f}: refitted, and measured once on the test split")
     refit = planned.run_of(_WINNER, best.drawn)
     refit.keep(store)
-    lineage: dict[str, str | int] = {"search": planned.name, "trial": best.run, "trials": len(board.trials)}
+    lineage: dict[str, str | int] = {"search": planned.name, "trial": best.run, "trials": finished(board.trials)}
     trained = carry_out(refit, store, say, on_event, tracking=tracking, lineage=lineage)
     board.write(winner=best, metrics=trained.card.metrics)
     return SearchResult(planned.name, board.trials, best, trained, store.url_of(planned.key("leaderboard.html")))
@@ -347,7 +348,7 @@ def _tune(planned: Search, store: Store, past: Sequence[Trial], say: Say, on_eve
     Not with Ray Tune's own way to go on: it saves its state now and then, in several files, and what ended after the
     last time would be run again.
     """
-    trials = planned.trials - sum(trial.is_over() for trial in past)
+    trials = planned.trials - finished(past)
     # What the trials took that ran side by side, as far as they are known of.
     seconds = planned.minutes and planned.minutes * 60 - sum(trial.seconds for trial in past) / planned.concurrent
     if trials < 1 or (seconds is not None and seconds <= 0):

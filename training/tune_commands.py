@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cluster.console import JsonFlag, finish, say
+from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import TrainingError
 from cluster.settings import load_settings
 from cluster.store import open_store
-from training.options import StoreOption, WeightsOption
+from training.options import WeightsOption
 
 # Beside the code: an installed onesheet has no other folder.
 _DEFAULT_SPACE = Path(__file__).with_name("search.toml")
@@ -102,7 +102,7 @@ def tune(
     finish(
         {
             "search": result.name,
-            "trials": len(result.trials),
+            "trials": tuning.finished(result.trials),
             "winner": result.winner.run,
             "version": version,
             "metrics": card.metrics,
