@@ -12,16 +12,14 @@ from PIL import Image
 
 from training.answers import Answers
 from training.bundle import BundleCard
-from training.metrics import Array
 from training.preprocessing import to_pixels, to_rgb
 from training.rows import Rows
 from training.saliency import HeatMaps
+from training.shading import png, shade
 
 _THUMBNAIL_PX = (168, 252)
 _HEAT_PX = (42, 63)
 _LOOKS = 4
-# RGB. On a dark poster all would look unlit, so what counts glows.
-_DARK, _GLOW = np.array((12, 12, 20)), np.array((255, 170, 40))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +40,6 @@ def thumbnail(data: bytes) -> bytes:
         small = to_rgb(image).resize(_THUMBNAIL_PX, Image.Resampling.LANCZOS, reducing_gap=3.0)
     sink = io.BytesIO()
     small.save(sink, "JPEG", quality=74, optimize=True)
-    return sink.getvalue()
-
-
-def shade(heat: Array) -> bytes:
-    """A small PNG to lay over a poster: dark where the heat map is low, and aglow where it is high.
-
-    heat: float32 [H, W] from 0 to 1.
-    """
-    small = Image.fromarray(heat.astype(np.float32)).resize(_HEAT_PX, Image.Resampling.BILINEAR)
-    high = np.clip(np.asarray(small), 0, 1)[..., None] ** 0.7
-    dark, glow = 0.84 * (1 - high), 0.3 * high**2
-    cover = 1 - (1 - dark) * (1 - glow)
-    color = (_DARK * dark * (1 - glow) + _GLOW * glow) / np.maximum(cover, 1e-6)
-    rgba = np.concatenate([color, 255 * cover], axis=-1)
-    sink = io.BytesIO()
-    Image.fromarray(np.round(rgba).astype(np.uint8), "RGBA").save(sink, "PNG", optimize=True)
     return sink.getvalue()
 
 
@@ -87,7 +69,7 @@ def looks_of(
                     float(scores[row, g]),
                     bool(y_true[row, g]),
                     thumbnail(data),
-                    shade(heat),
+                    png(shade(heat, _HEAT_PX)),
                 )
             )
     return {genre: tuple(found) for genre, found in looks.items()}

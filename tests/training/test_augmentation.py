@@ -84,6 +84,7 @@ def test_mixup_mixes_labels_as_it_mixes_images():
     np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), labels @ shades, atol=0.5)
     assert (labels.max(axis=1) < 0.999).any()
+    assert (np.diag(labels) >= 0.5).all(), "at least half of each poster stays"
 
 
 def test_mixup_takes_nothing_from_rows_that_only_fill_a_batch():
