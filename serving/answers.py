@@ -11,6 +11,7 @@ from serving.follower import Refused
 from serving.predictor import Prediction
 from training.bundle import BundleCard
 
+_WORTH = ("test_posters", "average_precision", "prior_average_precision", "precision", "recall")
 _EXAMPLE: dict[str, Any] = {
     "version": "20260301-1200-mobilenet_v2",
     "genres": [
@@ -63,7 +64,13 @@ class PredictionAnswer(BaseModel):
         )
 
 
-class HealthAnswer(BaseModel):
+class LiveAnswer(BaseModel):
+    """The replica answers."""
+
+    status: str = "ok"
+
+
+class ReadyAnswer(BaseModel):
     """The replica has a model and answers."""
 
     status: str = "ok"
@@ -89,6 +96,39 @@ class GenreThreshold(BaseModel):
 
     genre: str
     threshold: float
+
+
+class GenreWorthAnswer(GenreThreshold):
+    """A genre, and what the model is worth in it on unseen posters, beside guessing by frequency; null if unknown."""
+
+    test_posters: int | None
+    average_precision: float | None
+    prior_average_precision: float | None
+    precision: float | None
+    recall: float | None
+
+
+class GenresAnswer(BaseModel):
+    """What the model knows, in the order of its scores."""
+
+    version: str
+    genres: list[GenreWorthAnswer]
+
+    @classmethod
+    def of(cls, card: BundleCard) -> GenresAnswer:
+        """The answer that tells a card's genres."""
+        worth = {it.genre: it for it in card.genre_metrics}
+        return cls(
+            version=card.version,
+            genres=[
+                GenreWorthAnswer(
+                    genre=genre,
+                    threshold=threshold,
+                    **{name: getattr(worth.get(genre), name, None) for name in _WORTH},
+                )
+                for genre, threshold in zip(card.genres, card.thresholds, strict=True)
+            ],
+        )
 
 
 class ModelAnswer(BaseModel):

@@ -95,11 +95,11 @@ def address(host: str, port: int) -> str:
 def served_version(url: str) -> str:
     """The version that the endpoint serves. Raises ServingError with its own words if it has no model."""
     try:
-        with urllib.request.urlopen(f"{url}/healthz", timeout=_HEALTH_TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{url}/readyz", timeout=_HEALTH_TIMEOUT_S) as answer:  # noqa: S310
             return str(json.load(answer)["version"])
     except urllib.error.HTTPError as error:
         with contextlib.suppress(ValueError, KeyError):
             raise ServingError(str(json.load(error)["detail"])) from error
-        raise ServingError(f"{url}/healthz answers {error.code}") from error
+        raise ServingError(f"{url}/readyz answers {error.code}") from error
     except OSError as error:
-        raise ServingError(f"{url}/healthz does not answer: {error}") from error
+        raise ServingError(f"{url}/readyz does not answer: {error}") from error

@@ -6,19 +6,24 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import FastAPI, File, UploadFile
+from fastapi import FastAPI, File, Query, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from crawler.outcomes import Rejected
-from serving.answers import HealthAnswer, ModelAnswer, PredictionAnswer
+from serving.answers import GenresAnswer, LiveAnswer, ModelAnswer, PredictionAnswer, ReadyAnswer
+from serving.explanations import Picture, drawn
 from serving.follower import Follower
 from serving.predictor import Predictor
 from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented
 
+# What both endpoints that take a poster take.
+PosterFile = Annotated[UploadFile, File(description="A poster: JPEG, PNG, WebP or GIF.")]
 _PAGE = Path(__file__).parent / "page"
+_PNG = {"description": "The picture.", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 _PAGE_HEADERS = {
     # The page is whole in itself: nothing from elsewhere is loaded, nothing is sent elsewhere.
     "Content-Security-Policy": (
@@ -59,9 +64,7 @@ def build_api(follower: Follower, *, max_upload_bytes: int) -> FastAPI:
         return follower.predictor
 
     @api.post("/v1/predict", tags=["genres"], responses=documented(413, 415, 422, 503))
-    def predict(
-        image: Annotated[UploadFile, File(description="A poster: JPEG, PNG, WebP or GIF.")],
-    ) -> PredictionAnswer:
+    def predict(image: PosterFile) -> PredictionAnswer:
         """Score every genre for one poster.
 
         Try it: `curl -F image=@poster.jpg http://127.0.0.1:8000/v1/predict`
@@ -72,15 +75,57 @@ def build_api(follower: Follower, *, max_upload_bytes: int) -> FastAPI:
             raise ProblemError.of(outcome)
         return PredictionAnswer.of(outcome, predictor.card.version)
 
+    @api.post(
+        "/v1/explain",
+        tags=["genres"],
+        response_class=Response,
+        responses={200: _PNG, **documented(413, 415, 422, 503)},
+    )
+    def explain(
+        image: PosterFile,
+        genre: Annotated[str | None, Query(description="By default the one with the highest score.")] = None,
+        picture: Annotated[Picture, Query(description="See the answer.")] = "overlay",
+    ) -> Response:
+        """Show where in a poster the model sees a genre (HiResCAM), as a PNG.
+
+        `overlay` is the poster, dark where nothing counts and aglow where something does; `layer` is that shade alone,
+        small and transparent, to lay over the poster; `map` is the heat map in grey, in the size of the model's input.
+        The headers Onesheet-Genre (percent-encoded), Onesheet-Score and Onesheet-Version say of what.
+
+        Try it: `curl -F image=@poster.jpg 'http://127.0.0.1:8000/v1/explain?genre=Horror' > horror.png`
+        """
+        predictor = ready()
+        if genre is not None and genre not in predictor.card.genres:
+            raise ProblemError(422, f"genre: {genre!r} is none of {', '.join(predictor.card.genres)}")
+        explanation = predictor.explain(image.file.read(), genre)
+        if isinstance(explanation, Rejected):
+            raise ProblemError.of(explanation)
+        headers = {
+            "Onesheet-Genre": quote(explanation.genre.genre),
+            "Onesheet-Score": f"{explanation.genre.score:.6f}",
+            "Onesheet-Version": predictor.card.version,
+        }
+        return Response(drawn(explanation, picture), media_type="image/png", headers=headers)
+
+    @api.get("/v1/genres", tags=["genres"], responses=documented(503))
+    def genres() -> GenresAnswer:
+        """The genres that the model knows, with the score from which each counts, and what each is worth."""
+        return GenresAnswer.of(ready().card)
+
     @api.get("/v1/model", tags=["model"], responses=documented(503))
     def model() -> ModelAnswer:
         """The model that serves now, and a promoted version that was refused, if there is one."""
         return ModelAnswer.of(ready().card, follower.refused, max_upload_bytes)
 
-    @api.get("/healthz", tags=["model"], responses=documented(503))
-    async def healthz() -> HealthAnswer:
+    @api.get("/healthz", tags=["model"])
+    async def healthz() -> LiveAnswer:
+        """Whether this replica is alive: it answers, with a model or without."""
+        return LiveAnswer()
+
+    @api.get("/readyz", tags=["model"], responses=documented(503))
+    async def readyz() -> ReadyAnswer:
         """Whether this replica has a model loaded and warm."""
-        return HealthAnswer(version=ready().card.version)
+        return ReadyAnswer(version=ready().card.version)
 
     @api.get("/", include_in_schema=False)
     async def page() -> FileResponse:

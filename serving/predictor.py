@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from crawler.images import decode
 from crawler.outcomes import Rejected
 from training.bundle import BundleCard, BundleError, load_model
-from training.preprocessing import to_pixels
+from training.preprocessing import to_pixels, to_rgb
+from training.saliency import HeatMaps
 
 DEFAULT_MAX_PIXELS = 50_000_000
 # Bounds the memory of one call; on two cores larger batches are no faster.
@@ -46,6 +48,18 @@ class Prediction:
         return tuple(score.genre for score in self.genres if score.passes)
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where in a poster the model sees a genre.
+
+    heat: float32 [height_px, width_px] of the model's input, 0 to 1. poster: RGB, in its own size.
+    """
+
+    genre: GenreScore
+    heat: np.ndarray[Any, np.dtype[np.float32]]
+    poster: Image.Image
+
+
 class Predictor:
     """A bundle's model, loaded and warm. Safe to call from several threads."""
 
@@ -58,6 +72,8 @@ class Predictor:
         pixels = tf.TensorSpec([None, card.height_px, card.width_px, 3], tf.uint8)
         # `model.predict` at batch 1 takes five times as long, and an eager call ten times.
         self._scores = tf.function(lambda batch: model(batch, training=False), input_signature=[pixels])
+        # Its graph is traced by the first poster that is to be explained: not everybody asks.
+        self._heat_maps = HeatMaps(model)
         self._warm_up()
 
     @classmethod
@@ -71,6 +87,21 @@ class Predictor:
         for start in range(0, len(images), _BATCH):
             outcomes += self._predict_batch(images[start : start + _BATCH])
         return outcomes
+
+    def explain(self, data: bytes, genre: str | None = None) -> Explanation | Rejected:
+        """Where the model sees a genre in one poster; without a name, the genre with the highest score.
+
+        Raises KeyError for a genre that the model does not know.
+        """
+        image = decode(data, max_pixels=self.max_pixels)
+        if isinstance(image, Rejected):
+            return image
+        poster = to_rgb(image)
+        pixels = to_pixels(poster, height_px=self.card.height_px, width_px=self.card.width_px)[None]
+        ranked = self._ranked(self._scores(pixels).numpy()[0])
+        chosen = {score.genre: score for score in ranked}[ranked[0].genre if genre is None else genre]
+        heat = self._heat_maps(pixels, [self.card.genres.index(chosen.genre)])[0]
+        return Explanation(chosen, heat, poster)
 
     def _predict_batch(self, images: list[bytes]) -> list[Prediction | Rejected]:
         read = [self._pixels(data) for data in images]

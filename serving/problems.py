@@ -106,8 +106,9 @@ async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
 async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this type
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:])
-    return problem_response(422, f"{field}: {first['msg']}; send the poster as the multipart field `image`")
+    place, *names = first["loc"]
+    hint = "; send the poster as the multipart field `image`" if place == "body" else ""
+    return problem_response(422, f"{'.'.join(str(name) for name in names)}: {first['msg']}{hint}")
 
 
 async def _on_crash(_request: Request, _error: Exception) -> JSONResponse:

@@ -14,8 +14,14 @@ let maxUploadBytes = Infinity;
 let toldVersion = null;
 let latest = null; // the newest request; the answers of older ones are dropped
 let previewUrl = null;
+let poster = null; // the file that the bars are of
+let heatUrl = null;
 
 async function asked(path, options) {
+  return (await answered(path, options)).json();
+}
+
+async function answered(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -23,13 +29,13 @@ async function asked(path, options) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server cannot be reached. Is it still running?");
   }
-  const answer = await response.json().catch(() => null);
   if (!response.ok) {
+    const answer = await response.json().catch(() => null);
     const busy = "The server is busy or starting. Try again in a moment.";
     const words = REFUSALS[answer?.reason] ?? answer?.detail;
     throw new Error(words ?? (response.status >= 500 ? busy : `The server answered ${response.status}.`));
   }
-  return answer;
+  return response;
 }
 
 async function tellModel() {
@@ -59,6 +65,8 @@ async function tellModel() {
 async function read(file) {
   latest?.abort();
   const request = (latest = new AbortController());
+  poster = file;
+  hideHeat();
   showPoster(file);
   $("error").hidden = true;
   if (file.size > maxUploadBytes) {
@@ -68,15 +76,50 @@ async function read(file) {
   document.body.classList.add("busy");
   $("status").textContent = "Looking at the poster…";
   try {
-    const body = new FormData();
-    body.append("image", file, file.name || "pasted");
-    const answer = await asked("v1/predict", { method: "POST", body, signal: request.signal });
+    const answer = await asked("v1/predict", { method: "POST", body: formOf(file), signal: request.signal });
     if (request === latest) showGenres(answer);
   } catch (error) {
     if (request === latest && error.name !== "AbortError") fail(error.message);
   } finally {
     if (request === latest) document.body.classList.remove("busy");
   }
+}
+
+function formOf(file) {
+  const form = new FormData();
+  form.append("image", file, file.name || "pasted");
+  return form;
+}
+
+async function showHeat(button, genre) {
+  const isShown = button.ariaPressed === "true";
+  hideHeat();
+  if (isShown) return;
+  button.ariaPressed = "true";
+  const of = poster;
+  $("looking").textContent = `Looking for what speaks for ${genre}…`;
+  try {
+    const path = `v1/explain?picture=layer&genre=${encodeURIComponent(genre)}`;
+    const picture = await (await answered(path, { method: "POST", body: formOf(of) })).blob();
+    if (button.ariaPressed !== "true" || of !== poster) return;
+    heatUrl = URL.createObjectURL(picture);
+    $("heat").src = heatUrl;
+    $("heat").hidden = false;
+    $("looking").textContent = `Aglow on the poster: what speaks for ${genre}.`;
+  } catch (error) {
+    if (button.ariaPressed !== "true" || of !== poster) return;
+    button.ariaPressed = "false";
+    $("looking").textContent = error.message;
+  }
+}
+
+function hideHeat() {
+  if (heatUrl) URL.revokeObjectURL(heatUrl);
+  heatUrl = null;
+  $("heat").hidden = true;
+  $("heat").removeAttribute("src");
+  for (const button of document.querySelectorAll("#bars button")) button.ariaPressed = "false";
+  $("looking").textContent = "Press a genre to see where the model looks.";
 }
 
 function showPoster(file) {
@@ -137,7 +180,12 @@ function bar({ genre, score, threshold, passes }, isHidden) {
   mark.style.left = `${threshold * 100}%`;
   mark.title = `counts from ${limit} %`;
   meter.append(fill, mark);
-  item.append(element("span", "name", genre), meter, element("span", "value", `${percent} %`));
+  const name = element("button", "name", genre);
+  name.type = "button";
+  name.ariaPressed = "false";
+  name.title = "Where the model sees it";
+  name.addEventListener("click", () => showHeat(name, genre));
+  item.append(name, meter, element("span", "value", `${percent} %`));
   item.hidden = isHidden;
   requestAnimationFrame(() => requestAnimationFrame(() => (fill.style.width = `${score * 100}%`)));
   return item;

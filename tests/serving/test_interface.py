@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from serving.follower import Follower
 from serving.interface import build_api
 from tests.serving.conftest import Poster, Register
+from training.bundle import GenreWorth
 from training.registry import Registry
 
 MAX_BYTES = 50_000
@@ -99,16 +103,95 @@ def test_a_body_without_a_length_is_cut_off_while_it_streams(client: TestClient)
 
 def test_without_a_model_every_endpoint_is_503_and_the_page_still_comes(empty: TestClient, poster: Poster) -> None:
     for answer in (
-        empty.get("/healthz"),
+        empty.get("/readyz"),
         empty.get("/v1/model"),
+        empty.get("/v1/genres"),
         empty.post("/v1/predict", files={"image": poster("red")}),
+        empty.post("/v1/explain", files={"image": poster("red")}),
     ):
         assert "onesheet models promote" in problem(answer, 503)["detail"]
     assert empty.get("/").status_code == 200
+    assert empty.get("/healthz").json() == {"status": "ok"}, "alive, though not ready"
 
 
-def test_health_and_model_tell_the_version_and_the_metrics_beside_the_prior(client: TestClient) -> None:
-    assert client.get("/healthz").json() == {"status": "ok", "version": "v1"}
+def half_red() -> bytes:
+    """Red at the top and black below, 200x300."""
+    image = Image.new("RGB", (200, 300))
+    image.paste((255, 0, 0), (0, 0, 200, 150))
+    sink = io.BytesIO()
+    image.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def explained(client: TestClient, **query: str) -> tuple[Any, Image.Image]:
+    answer = client.post("/v1/explain", params=query, files={"image": half_red()})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    return answer, Image.open(io.BytesIO(answer.content))
+
+
+def test_an_explanation_shows_where_a_genre_is_seen(client: TestClient) -> None:
+    answer, heat = explained(client, genre="Red", picture="map")
+    assert (heat.mode, heat.size) == ("L", (16, 24))
+    shown = np.asarray(heat)
+    assert shown[:10].min() > 200
+    assert shown[14:].max() < 50
+    assert answer.headers["onesheet-genre"] == "Red"
+    assert answer.headers["onesheet-version"] == "v1"
+    scores = client.post("/v1/predict", files={"image": half_red()}).json()["genres"]
+    red = next(it["score"] for it in scores if it["genre"] == "Red")
+    assert float(answer.headers["onesheet-score"]) == pytest.approx(red, abs=1e-5)
+
+
+def test_an_explanation_is_the_poster_or_a_layer_of_its_shape(client: TestClient) -> None:
+    answer, overlay = explained(client)
+    assert (overlay.mode, overlay.size) == ("RGB", (200, 300))
+    assert answer.headers["onesheet-genre"] == "Red", "the genre with the highest score"
+    pixels = np.asarray(overlay, dtype=float)
+    assert pixels[:120, :, 0].min() > 150
+    _, layer = explained(client, picture="layer", genre="Red")
+    assert (layer.mode, layer.size) == ("RGBA", (64, 96))
+    alpha = np.asarray(layer)[..., 3].astype(int)
+    assert alpha[:40].max() < alpha[56:].min() / 2
+
+
+def test_what_cannot_be_explained_is_a_problem(client: TestClient, poster: Poster) -> None:
+    def ask(**query: str) -> Any:
+        return client.post("/v1/explain", params=query, files={"image": poster("red")})
+
+    assert problem(ask(genre="Western"), 422)["detail"] == "genre: 'Western' is none of Red, Green, Blue"
+    detail = problem(ask(picture="movie"), 422)["detail"]
+    assert detail.startswith("picture: ")
+    assert "multipart" not in detail
+    assert problem(client.post("/v1/explain", files={"image": b"%PDF-1.7"}), 415)["reason"] == "not_an_image"
+    assert problem(client.post("/v1/explain", files={"image": poster("red")[:-200]}), 422)["reason"] == "truncated"
+
+
+def test_genres_are_told_with_their_thresholds_and_worth(registry: Registry, register: Register) -> None:
+    worth = GenreWorth(
+        genre="Green",
+        test_posters=40,
+        average_precision=0.5,
+        low=0.4,
+        high=0.6,
+        prior_average_precision=0.2,
+        precision=0.6,
+        recall=0.5,
+        calibration_error=0.1,
+    )
+    register("v1", genre_metrics=(worth,))
+    registry.promote("v1")
+    follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
+    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+        answer = client.get("/v1/genres").json()
+    assert answer["version"] == "v1"
+    red, green, _ = answer["genres"]
+    assert (red["threshold"], red["average_precision"]) == (0.5, None)
+    assert (green["average_precision"], green["prior_average_precision"], green["test_posters"]) == (0.5, 0.2, 40)
+
+
+def test_readiness_and_model_tell_the_version_and_the_metrics_beside_the_prior(client: TestClient) -> None:
+    assert client.get("/readyz").json() == {"status": "ok", "version": "v1"}
     model = client.get("/v1/model").json()
     assert model["metrics"]["macro_map"] == 0.375
     assert model["prior_metrics"]["macro_map"] == 0.102

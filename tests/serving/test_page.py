@@ -85,7 +85,7 @@ def page(chromium: Any, endpoint: Endpoint) -> Iterator[Any]:
 
 def wait_for_version(endpoint: Endpoint, version: str) -> None:
     deadline = time.monotonic() + 30
-    while httpx.get(f"{endpoint.url}/healthz").json()["version"] != version:
+    while httpx.get(f"{endpoint.url}/readyz").json()["version"] != version:
         assert time.monotonic() < deadline, f"{version} is still not served"
         time.sleep(0.1)
 
@@ -100,6 +100,32 @@ def test_a_picked_poster_gets_its_bars(page: Any, poster: Poster) -> None:
     assert meter.get_attribute("aria-valuetext") == "98 percent, counts from 50 percent: yes"
     assert page.locator("#preview").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_genre_shows_where_it_is_seen_and_hides_it_again(page: Any, poster: Poster) -> None:
+    page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
+    page.wait_for_selector("#bars li.passes")
+    genre = page.get_by_role("button", name="Red", exact=True)
+    genre.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#heat:visible")
+    assert page.inner_text("#looking") == "Aglow on the poster: what speaks for Red."
+    assert genre.get_attribute("aria-pressed") == "true"
+    assert page.evaluate("document.getElementById('heat').decode().then(() => true)")
+    covered = page.evaluate(
+        """["preview", "heat"].map((id) => {
+            const box = document.getElementById(id).getBoundingClientRect();
+            return [box.x, box.y, box.width, box.height].map(Math.round);
+        })"""
+    )
+    assert covered[0] == covered[1]
+    page.keyboard.press("Enter")
+    assert not page.locator("#heat").is_visible()
+    genre.click()
+    page.wait_for_selector("#heat:visible")
+    page.set_input_files("#pick", {"name": "blue.jpg", "mimeType": "image/jpeg", "buffer": poster("blue")})
+    page.wait_for_selector("#status strong:has-text('Blue')")
+    assert not page.locator("#heat").is_visible(), "another poster has another heat map"
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
@@ -164,7 +190,7 @@ def test_a_promotion_is_served_without_a_restart_and_a_broken_one_is_not(
     while not (refused := httpx.get(f"{endpoint.url}/v1/model").json()["refused"]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert refused["version"] == "v1"
-    assert httpx.get(f"{endpoint.url}/healthz").json()["version"] == "v2"
+    assert httpx.get(f"{endpoint.url}/readyz").json()["version"] == "v2"
 
 
 def test_a_second_server_on_the_same_port_is_refused(settings: Settings, endpoint: Endpoint, port: int) -> None:
@@ -186,4 +212,4 @@ def test_a_second_server_on_the_same_ray_cluster_is_refused(settings: Settings, 
         running(options, settings, host="127.0.0.1", port=other),
     ):
         pass
-    assert httpx.get(f"{endpoint.url}/healthz").status_code == 200
+    assert httpx.get(f"{endpoint.url}/readyz").status_code == 200

@@ -1,0 +1,33 @@
+"""Pure: an explanation as a picture."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from serving.predictor import Explanation
+from training.shading import png, shade, shaded
+
+Picture = Literal["overlay", "layer", "map"]
+# A poster as it is looked at; what is larger only takes longer to send.
+_MAX_OVERLAY_PX = 900
+# A heat map has no finer detail.
+_LAYER_PX = 96
+
+
+def drawn(explanation: Explanation, picture: Picture) -> bytes:
+    """The picture as a PNG: of an overlay no side is longer than 900 px, a layer has the poster's aspect ratio."""
+    if picture == "map":
+        return png(Image.fromarray(np.round(explanation.heat * 255).astype(np.uint8)))
+    if picture == "layer":
+        return png(shade(explanation.heat, _fitted(explanation.poster.size, _LAYER_PX)))
+    size = _fitted(explanation.poster.size, min(_MAX_OVERLAY_PX, max(explanation.poster.size)))
+    return png(shaded(explanation.poster.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0), explanation.heat))
+
+
+def _fitted(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    """The same aspect ratio with the longer side of so many pixels."""
+    scale = longest_px / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
