@@ -9,18 +9,34 @@ from pydantic import BaseModel, ConfigDict
 
 from serving.follower import Refused
 from serving.predictor import Prediction
+from serving.problems import Problem
 from training.bundle import BundleCard
 
 _WORTH = ("test_posters", "average_precision", "prior_average_precision", "precision", "recall")
 _EXAMPLE: dict[str, Any] = {
     "version": "20260301-1200-mobilenet_v2",
-    "genres": [
-        {"genre": "Horror", "score": 0.81, "threshold": 0.35, "passes": True},
-        {"genre": "Thriller", "score": 0.42, "threshold": 0.4, "passes": True},
-        {"genre": "Comedy", "score": 0.07, "threshold": 0.38, "passes": False},
+    "posters": [
+        {
+            "name": "alien.jpg",
+            "genres": [
+                {"genre": "Horror", "score": 0.81, "threshold": 0.35, "passes": True},
+                {"genre": "Thriller", "score": 0.42, "threshold": 0.4, "passes": True},
+                {"genre": "Comedy", "score": 0.07, "threshold": 0.38, "passes": False},
+            ],
+            "predicted": ["Horror", "Thriller"],
+            "timings_ms": {"decode": 2.7, "predict": 26.1},
+        },
+        {
+            "name": "notes.txt",
+            "problem": {
+                "type": "about:blank",
+                "title": "Unsupported Media Type",
+                "status": 415,
+                "detail": "the image is refused (not_an_image): starts with b'hello'",
+                "reason": "not_an_image",
+            },
+        },
     ],
-    "predicted": ["Horror", "Thriller"],
-    "timings_ms": {"decode": 2.7, "predict": 26.1},
 }
 
 
@@ -40,28 +56,51 @@ class Timings(BaseModel):
     predict: float
 
 
-class PredictionAnswer(BaseModel):
-    """Every genre, the highest score first, and the names of those that pass."""
+class ScoredPoster(BaseModel):
+    """A poster's genres, the highest score first, and the names of those that pass.
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    predict_ms of its timings is the model's for all posters that were scored together.
+    """
 
-    version: str
+    name: str
     genres: list[GenreAnswer]
     predicted: list[str]
     timings_ms: Timings
 
     @classmethod
-    def of(cls, prediction: Prediction, version: str) -> PredictionAnswer:
-        """The answer that tells a prediction."""
+    def of(cls, name: str, prediction: Prediction, *, top: int | None, threshold: float | None) -> ScoredPoster:
+        """The answer that tells a prediction. threshold: in place of each genre's own."""
+        genres = [
+            GenreAnswer(
+                genre=it.genre,
+                score=round(it.score, 6),
+                threshold=it.threshold if threshold is None else threshold,
+                passes=it.passes if threshold is None else it.score >= threshold,
+            )
+            for it in prediction.genres
+        ]
         return cls(
-            version=version,
-            genres=[
-                GenreAnswer(genre=it.genre, score=round(it.score, 6), threshold=it.threshold, passes=it.passes)
-                for it in prediction.genres
-            ],
-            predicted=list(prediction.predicted),
+            name=name,
+            genres=genres[:top],
+            predicted=[it.genre for it in genres if it.passes],
             timings_ms=Timings(decode=round(prediction.decode_ms, 2), predict=round(prediction.predict_ms, 2)),
         )
+
+
+class RefusedPoster(BaseModel):
+    """A poster that could not be scored, and why; its neighbours are."""
+
+    name: str
+    problem: Problem
+
+
+class PredictionAnswer(BaseModel):
+    """One entry a poster of the request, in order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    version: str
+    posters: list[ScoredPoster | RefusedPoster]
 
 
 class LiveAnswer(BaseModel):

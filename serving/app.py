@@ -28,6 +28,7 @@ class ServeOptions(BaseModel):
         default=100, ge=1, description="Requests that wait; further ones are answered with 503."
     )
     max_upload_bytes: int = Field(default=20_000_000, gt=0, description="A larger request is answered with 413.")
+    max_posters: int = Field(default=64, ge=1, description="More posters in one request are answered with 413.")
     max_pixels: int = Field(default=50_000_000, gt=0, description="An image of more pixels is never decoded.")
     poll_interval_s: float = Field(default=5, gt=0, description="Seconds between looks at the production pointer.")
 
@@ -80,4 +81,4 @@ def _replica_api(options: ServeOptions) -> Any:
         poll_interval_s=options.poll_interval_s,
         max_pixels=options.max_pixels,
     )
-    return build_api(follower, max_upload_bytes=options.max_upload_bytes)
+    return build_api(follower, max_upload_bytes=options.max_upload_bytes, max_posters=options.max_posters)

@@ -8,20 +8,27 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import FastAPI, File, Query, Response, UploadFile
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from crawler.outcomes import Rejected
-from serving.answers import GenresAnswer, LiveAnswer, ModelAnswer, PredictionAnswer, ReadyAnswer
+from serving.answers import (
+    GenresAnswer,
+    LiveAnswer,
+    ModelAnswer,
+    PredictionAnswer,
+    ReadyAnswer,
+    RefusedPoster,
+    ScoredPoster,
+)
 from serving.explanations import Picture, drawn
 from serving.follower import Follower
 from serving.predictor import Predictor
-from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented
+from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented, problem_of
+from serving.uploads import REQUEST_BODY, Upload, read_uploads
 
-# What both endpoints that take a poster take.
-PosterFile = Annotated[UploadFile, File(description="A poster: JPEG, PNG, WebP or GIF.")]
 _PAGE = Path(__file__).parent / "page"
 _PNG = {"description": "The picture.", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 _PAGE_HEADERS = {
@@ -36,7 +43,14 @@ _PAGE_HEADERS = {
 }
 
 
-def build_api(follower: Follower, *, max_upload_bytes: int) -> FastAPI:
+async def _uploads(request: Request) -> list[Upload]:
+    return await read_uploads(request, most=request.app.state.max_posters)
+
+
+Posters = Annotated[list[Upload], Depends(_uploads)]
+
+
+def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 64) -> FastAPI:
     """The app; its start-up loads the production model, its shutdown stops following.
 
     Endpoints are plain functions: FastAPI runs them in threads, so decoding and the model never hold the event loop.
@@ -55,6 +69,7 @@ def build_api(follower: Follower, *, max_upload_bytes: int) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
+    api.state.max_posters = max_posters
     answer_with_problems(api)
     api.add_middleware(BodyLimit, max_bytes=max_upload_bytes)
 
@@ -63,26 +78,51 @@ def build_api(follower: Follower, *, max_upload_bytes: int) -> FastAPI:
             raise ProblemError(503, _why_not_ready(follower))
         return follower.predictor
 
-    @api.post("/v1/predict", tags=["genres"], responses=documented(413, 415, 422, 503))
-    def predict(image: PosterFile) -> PredictionAnswer:
-        """Score every genre for one poster.
+    @api.post(
+        "/v1/predict",
+        tags=["genres"],
+        responses=documented(400, 413, 415, 422, 503),
+        response_model_exclude_none=True,
+        openapi_extra=REQUEST_BODY,
+    )
+    def predict(
+        posters: Posters,
+        top: Annotated[int | None, Query(ge=1, description="Only so many genres a poster, the best.")] = None,
+        threshold: Annotated[
+            float | None, Query(ge=0, le=1, description="Of what counts, in place of each genre's own.")
+        ] = None,
+    ) -> PredictionAnswer:
+        """Score every genre for one poster or many: JPEG, PNG, WebP or GIF, told by their content.
 
-        Try it: `curl -F image=@poster.jpg http://127.0.0.1:8000/v1/predict`
+        A poster that is refused has its problem in its place, and never spoils its neighbours; where every poster of a
+        request is refused, the first one's problem is the answer.
+
+        Try it: `curl -F image=@one.jpg -F image=@two.jpg http://127.0.0.1:8000/v1/predict`
         """
         predictor = ready()
-        [outcome] = predictor.predict([image.file.read()])
-        if isinstance(outcome, Rejected):
-            raise ProblemError.of(outcome)
-        return PredictionAnswer.of(outcome, predictor.card.version)
+        outcomes = predictor.predict([poster.data for poster in posters])
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+        if len(refused) == len(outcomes):
+            raise ProblemError.of(refused[0])
+        return PredictionAnswer(
+            version=predictor.card.version,
+            posters=[
+                RefusedPoster(name=poster.name, problem=problem_of(outcome))
+                if isinstance(outcome, Rejected)
+                else ScoredPoster.of(poster.name, outcome, top=top, threshold=threshold)
+                for poster, outcome in zip(posters, outcomes, strict=True)
+            ],
+        )
 
     @api.post(
         "/v1/explain",
         tags=["genres"],
         response_class=Response,
-        responses={200: _PNG, **documented(413, 415, 422, 503)},
+        responses={200: _PNG, **documented(400, 413, 415, 422, 503)},
+        openapi_extra=REQUEST_BODY,
     )
     def explain(
-        image: PosterFile,
+        posters: Posters,
         genre: Annotated[str | None, Query(description="By default the one with the highest score.")] = None,
         picture: Annotated[Picture, Query(description="See the answer.")] = "overlay",
     ) -> Response:
@@ -95,9 +135,11 @@ def build_api(follower: Follower, *, max_upload_bytes: int) -> FastAPI:
         Try it: `curl -F image=@poster.jpg 'http://127.0.0.1:8000/v1/explain?genre=Horror' > horror.png`
         """
         predictor = ready()
+        if len(posters) != 1:
+            raise ProblemError(422, f"image: {len(posters)} posters; a picture explains one of them")
         if genre is not None and genre not in predictor.card.genres:
             raise ProblemError(422, f"genre: {genre!r} is none of {', '.join(predictor.card.genres)}")
-        explanation = predictor.explain(image.file.read(), genre)
+        explanation = predictor.explain(posters[0].data, genre)
         if isinstance(explanation, Rejected):
             raise ProblemError.of(explanation)
         headers = {

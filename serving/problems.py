@@ -36,10 +36,15 @@ class ProblemError(HTTPException):
 
     @classmethod
     def of(cls, rejected: Rejected) -> ProblemError:
-        """The answer to an image that is refused: 415 where it is no image at all, 422 for all else."""
-        status = 415 if rejected.reason in (Reason.NOT_AN_IMAGE, Reason.HTML) else 422
-        detail = f"the image is refused ({rejected.reason}): {rejected.detail}"
-        return cls(status, detail, reason=rejected.reason)
+        """The answer to an image that is refused."""
+        problem = problem_of(rejected)
+        return cls(problem.status, problem.detail, reason=problem.reason)
+
+
+def problem_of(rejected: Rejected) -> Problem:
+    """What is wrong with an image that is refused: 415 where it is no image at all, 422 for all else."""
+    status = 415 if rejected.reason in (Reason.NOT_AN_IMAGE, Reason.HTML) else 422
+    return _problem(status, f"the image is refused ({rejected.reason}): {rejected.detail}", reason=rejected.reason)
 
 
 def answer_with_problems(api: FastAPI) -> None:
@@ -51,8 +56,12 @@ def answer_with_problems(api: FastAPI) -> None:
 
 def problem_response(status: int, detail: str, *, reason: Reason | None = None) -> JSONResponse:
     """A problem as a response."""
-    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, reason=reason)
+    problem = _problem(status, detail, reason=reason)
     return JSONResponse(problem.model_dump(mode="json", exclude_none=True), status, media_type=MEDIA_TYPE)
+
+
+def _problem(status: int, detail: str, *, reason: Reason | None) -> Problem:
+    return Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, reason=reason)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -106,9 +115,8 @@ async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
 async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this type
     first = error.errors()[0]
-    place, *names = first["loc"]
-    hint = "; send the poster as the multipart field `image`" if place == "body" else ""
-    return problem_response(422, f"{'.'.join(str(name) for name in names)}: {first['msg']}{hint}")
+    name = ".".join(str(part) for part in first["loc"][1:])
+    return problem_response(422, f"{name}: {first['msg']}")
 
 
 async def _on_crash(_request: Request, _error: Exception) -> JSONResponse:

@@ -72,7 +72,7 @@ def test_the_endpoint_answers_for_a_poster(demo: dict[str, Any]):
         answer = httpx.post(f"{demo['url']}/v1/predict", files={"image": poster}, timeout=30)
     assert answer.status_code == 200
     assert answer.json()["version"] == demo["version"]
-    assert answer.json()["genres"]
+    assert answer.json()["posters"][0]["genres"]
 
 
 def test_the_small_network_beats_the_prior_baseline(demo: dict[str, Any]):

@@ -77,7 +77,7 @@ async function read(file) {
   $("status").textContent = "Looking at the poster…";
   try {
     const answer = await asked("v1/predict", { method: "POST", body: formOf(file), signal: request.signal });
-    if (request === latest) showGenres(answer);
+    if (request === latest) showGenres(answer.posters[0], answer.version);
   } catch (error) {
     if (request === latest && error.name !== "AbortError") fail(error.message);
   } finally {
@@ -140,7 +140,7 @@ function filled(isFilled) {
   $("sheet").classList.toggle("filled", isFilled);
 }
 
-function showGenres(answer) {
+function showGenres(answer, version) {
   const names = answer.predicted;
   const took = Math.round(answer.timings_ms.decode + answer.timings_ms.predict);
   $("status").replaceChildren(
@@ -161,7 +161,7 @@ function showGenres(answer) {
     more.textContent = isOpen ? `Show all ${answer.genres.length}` : "Show fewer";
   };
   // The model may have been replaced since the page was opened.
-  if (answer.version !== toldVersion) tellModel();
+  if (version !== toldVersion) tellModel();
 }
 
 function bar({ genre, score, threshold, passes }, isHidden) {

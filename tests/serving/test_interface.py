@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import threading
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def client(registry: Registry, register: Register) -> Iterator[TestClient]:
     register("v1")
     registry.promote("v1")
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES, max_posters=3)) as client:
         yield client
 
 
@@ -52,9 +53,79 @@ def test_a_poster_is_answered_with_its_genres(client: TestClient, poster: Poster
     assert answer.status_code == 200
     body = answer.json()
     assert body["version"] == "v1"
-    assert body["predicted"] == ["Red"]
-    assert body["genres"][0].keys() == {"genre", "score", "threshold", "passes"}
-    assert body["timings_ms"].keys() == {"decode", "predict"}
+    [found] = body["posters"]
+    assert found["name"] == "a.jpg"
+    assert found["predicted"] == ["Red"]
+    assert found["genres"][0].keys() == {"genre", "score", "threshold", "passes"}
+    assert found["timings_ms"].keys() == {"decode", "predict"}
+
+
+def test_posters_come_as_parts_as_the_body_or_in_json(client: TestClient, poster: Poster) -> None:
+    red, blue = poster("red"), poster("blue")
+    text, data_url = (base64.b64encode(data).decode() for data in (red, blue))
+    asked = [
+        {"files": [("image", ("1.jpg", red)), ("image", ("2.jpg", blue))]},
+        {"json": {"images": [text, f"data:image/jpeg;base64,{data_url}"]}},
+    ]
+    for request in asked:
+        found = client.post("/v1/predict", **request).json()["posters"]  # type: ignore[arg-type]
+        assert [it["genres"][0]["genre"] for it in found] == ["Red", "Blue"]
+    for kind in ("image/jpeg", "application/octet-stream"):
+        answer = client.post("/v1/predict", content=red, headers={"content-type": kind}).json()
+        assert [(it["name"], it["genres"][0]["genre"]) for it in answer["posters"]] == [("0", "Red")]
+
+
+def test_a_bad_poster_has_its_problem_in_its_place(client: TestClient, poster: Poster) -> None:
+    parts = [("image", ("1.jpg", poster("red"))), ("image", ("2.txt", b"hello")), ("image", ("3.jpg", poster("lime")))]
+    answer = client.post("/v1/predict", files=parts)
+    assert answer.status_code == 200
+    first, second, third = answer.json()["posters"]
+    assert (first["predicted"], third["predicted"]) == (["Red"], ["Green"])
+    assert second.keys() == {"name", "problem"}
+    assert (second["name"], second["problem"]["status"], second["problem"]["reason"]) == ("2.txt", 415, "not_an_image")
+    only_bad = client.post(
+        "/v1/predict", files=[("image", ("1.jpg", poster("red")[:-200])), ("image", ("2.txt", b"x"))]
+    )
+    assert problem(only_bad, 422)["reason"] == "truncated"
+
+
+def test_top_and_threshold_choose_what_is_told(client: TestClient, poster: Poster) -> None:
+    def ask(**query: float) -> Any:
+        return client.post("/v1/predict", params=query, files={"image": poster("red")})
+
+    [found] = ask(top=1, threshold=0.01).json()["posters"]
+    assert [it["genre"] for it in found["genres"]] == ["Red"]
+    assert found["genres"][0]["threshold"] == 0.01
+    assert set(found["predicted"]) == {"Red", "Green", "Blue"}, "what passes is told whole"
+    assert problem(ask(top=0), 422)["detail"].startswith("top: ")
+    assert problem(ask(threshold=1.5), 422)["detail"].startswith("threshold: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence", "request_parts"),
+    [
+        (
+            415,
+            "a body of type text/plain holds no posters",
+            {"content": b"x", "headers": {"content-type": "text/plain"}},
+        ),
+        (415, "a body of type nothing holds no posters", {}),
+        (400, "the body: Invalid JSON", {"content": b"{", "headers": {"content-type": "application/json"}}),
+        (422, "images: Field required", {"json": {}}),
+        (422, "images: List should have at least 1 item", {"json": {"images": []}}),
+        (422, "images.1: not base64", {"json": {"images": ["aGk=", "***"]}}),
+        (422, "urls: Extra inputs are not permitted", {"json": {"images": ["aGk="], "urls": []}}),
+        (400, "Missing boundary", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}),
+        (413, "more than 3 posters in one request", {"files": [("image", b"x")] * 4}),
+        (413, "more than 3 posters in one request", {"json": {"images": ["aGk="] * 4}}),
+        (415, "starts with b'hi'", {"json": {"images": ["aGk="]}}),
+    ],
+)
+def test_a_request_without_posters_says_what_to_send(
+    client: TestClient, status: int, sentence: str, request_parts: dict[str, Any]
+) -> None:
+    for path in ("/v1/predict", "/v1/explain"):
+        assert sentence in problem(client.post(path, **request_parts), status)["detail"]
 
 
 def test_what_is_no_image_is_415_with_the_reason(client: TestClient) -> None:
@@ -77,9 +148,11 @@ def test_an_image_that_cannot_be_used_is_422_with_the_reason(
     assert problem(client.post("/v1/predict", files={"image": make(poster)}), 422)["reason"] == reason
 
 
-@pytest.mark.parametrize("request_parts", [{}, {"files": {"file": b"x"}}, {"data": {"image": "text"}}])
+@pytest.mark.parametrize(
+    "request_parts", [{"files": {"file": b"x"}}, {"files": {"x": b"x"}, "data": {"image": "text"}}]
+)
 def test_without_the_field_image_the_answer_says_so(client: TestClient, request_parts: dict[str, Any]) -> None:
-    assert "multipart field `image`" in problem(client.post("/v1/predict", **request_parts), 422)["detail"]
+    assert "multipart fields `image`" in problem(client.post("/v1/predict", **request_parts), 422)["detail"]
 
 
 def test_a_declared_body_over_the_limit_is_413(client: TestClient) -> None:
@@ -138,7 +211,7 @@ def test_an_explanation_shows_where_a_genre_is_seen(client: TestClient) -> None:
     assert shown[14:].max() < 50
     assert answer.headers["onesheet-genre"] == "Red"
     assert answer.headers["onesheet-version"] == "v1"
-    scores = client.post("/v1/predict", files={"image": half_red()}).json()["genres"]
+    scores = client.post("/v1/predict", files={"image": half_red()}).json()["posters"][0]["genres"]
     red = next(it["score"] for it in scores if it["genre"] == "Red")
     assert float(answer.headers["onesheet-score"]) == pytest.approx(red, abs=1e-5)
 
@@ -163,6 +236,8 @@ def test_what_cannot_be_explained_is_a_problem(client: TestClient, poster: Poste
     detail = problem(ask(picture="movie"), 422)["detail"]
     assert detail.startswith("picture: ")
     assert "multipart" not in detail
+    two = client.post("/v1/explain", files=[("image", poster("red"))] * 2)
+    assert "2 posters; a picture explains one" in problem(two, 422)["detail"]
     assert problem(client.post("/v1/explain", files={"image": b"%PDF-1.7"}), 415)["reason"] == "not_an_image"
     assert problem(client.post("/v1/explain", files={"image": poster("red")[:-200]}), 422)["reason"] == "truncated"
 
@@ -230,7 +305,10 @@ def test_the_open_api_page_documents_examples_and_problems(client: TestClient) -
     assert "Problem" in schema["components"]["schemas"]
     responses = schema["paths"]["/v1/predict"]["post"]["responses"]
     assert {"200", "413", "415", "422", "503"} <= set(responses)
-    assert schema["components"]["schemas"]["PredictionAnswer"]["examples"][0]["predicted"]
+    assert schema["components"]["schemas"]["PredictionAnswer"]["examples"][0]["posters"]
+    for path in ("/v1/predict", "/v1/explain"):
+        body = schema["paths"][path]["post"]["requestBody"]["content"]
+        assert set(body) == {"multipart/form-data", "image/*", "application/json"}
     assert client.get("/docs").status_code == 200
 
 
