@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from cluster.console import JsonFlag, StoreOption, finish, say
+from cluster.errors import ServingError
 from cluster.settings import load_settings
 from cluster.store import open_store
 
@@ -60,11 +61,15 @@ def predict(
         str | None,
         typer.Option("--model", help="A registered version, or `latest`.", show_default="the one in production"),
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Ask this endpoint, in place of loading the model here.", show_default=False),
+    ] = None,
     top: Annotated[int, typer.Option(help="Genres to show for each poster.", min=1)] = 5,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell the genres of poster files, without a server.
+    """Tell the genres of poster files, without a server, or by one.
 
     Exits with 1 if a file is missing or is no image; the others are told all the same.
 
@@ -73,18 +78,27 @@ def predict(
         onesheet predict poster.jpg
 
         onesheet predict posters/*.jpg --top 3 --json
+
+        onesheet predict poster.jpg --url http://127.0.0.1:8000
     """
+    from serving.client import Client  # noqa: PLC0415
+    from serving.poster_files import RemoteScorer, Scorer, load_predictor, predict_files, why_not  # noqa: PLC0415
     from serving.poster_files import as_json as file_as_json  # noqa: PLC0415
-    from serving.poster_files import load_predictor, predict_files, why_not  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
     settings = load_settings(store=store)
-    registry = Registry(open_store(settings.store))
-    predictor = load_predictor(registry, model, max_pixels=settings.max_poster_pixels)
+    predictor: Scorer
+    if url is None:
+        registry = Registry(open_store(settings.store))
+        predictor = load_predictor(registry, model, max_pixels=settings.max_poster_pixels)
+    elif model is None:
+        predictor = RemoteScorer(Client(url))
+    else:
+        raise ServingError("--url and --model: an endpoint serves the model in production; leave one of the two out")
     results = list(predict_files(predictor, posters))
     failures = [sentence for result in results if (sentence := why_not(result))]
     finish(
-        {"version": predictor.card.version, "posters": [file_as_json(result, top=top) for result in results]},
+        {"version": predictor.version, "posters": [file_as_json(result, top=top) for result in results]},
         as_json=as_json,
         table=None if as_json else _table(results, top=top),
     )

@@ -94,16 +94,15 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
     ) -> PredictionAnswer:
         """Score every genre for one poster or many: JPEG, PNG, WebP or GIF, told by their content.
 
-        A poster that is refused has its problem in its place, and never spoils its neighbours; where every poster of a
-        request is refused, the first one's problem is the answer.
+        Of many, one that is refused has its problem in its place, and never spoils its neighbours; the problem of a
+        poster that came alone is the answer.
 
         Try it: `curl -F image=@one.jpg -F image=@two.jpg http://127.0.0.1:8000/v1/predict`
         """
         predictor = ready()
         outcomes = predictor.predict([poster.data for poster in posters])
-        refused = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
-        if len(refused) == len(outcomes):
-            raise ProblemError.of(refused[0])
+        if len(outcomes) == 1 and isinstance(outcomes[0], Rejected):
+            raise ProblemError.of(outcomes[0])
         return PredictionAnswer(
             version=predictor.card.version,
             posters=[

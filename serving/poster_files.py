@@ -1,4 +1,4 @@
-"""Poster files on disk → their genres, with the production model and no server."""
+"""Poster files on disk → their genres, with the production model in this process, or by an endpoint."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from crawler.outcomes import Rejected
-from serving.predictor import Prediction, Predictor
+from serving.answers import RefusedPoster
+from serving.client import Client
+from serving.predictor import GenreScore, Prediction, Predictor
+from serving.problems import rejected_of
 from training.quiet import start_tensorflow
 from training.registry import Registry
 
@@ -32,6 +35,43 @@ class FileOutcome:
     outcome: Prediction | Rejected | Unread
 
 
+class Scorer(Protocol):
+    """Scores posters: a Predictor, or an endpoint."""
+
+    @property
+    def version(self) -> str:
+        """The model's."""
+
+    def predict(self, images: list[bytes]) -> list[Prediction | Rejected]:
+        """One outcome an image, in order."""
+
+
+class RemoteScorer:
+    """Scores posters by an endpoint. Raises EndpointError where that cannot be asked."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.version = client.model().version
+
+    def predict(self, images: list[bytes]) -> list[Prediction | Rejected]:
+        """One outcome an image, in order."""
+        if not images:
+            return []
+        answer = self._client.predict(images)
+        # A promotion may have come in between.
+        self.version = answer.version
+        return [
+            rejected_of(poster.problem)
+            if isinstance(poster, RefusedPoster)
+            else Prediction(
+                tuple(GenreScore(it.genre, it.score, it.threshold, it.passes) for it in poster.genres),
+                decode_ms=poster.timings_ms.decode,
+                predict_ms=poster.timings_ms.predict,
+            )
+            for poster in answer.posters
+        ]
+
+
 def load_predictor(registry: Registry, version: str | None, *, max_pixels: int) -> Predictor:
     """The predictor of a version, or of the one in production. Raises RegistryError or BundleError."""
     wanted = version or registry.production_or_raise().version
@@ -41,7 +81,7 @@ def load_predictor(registry: Registry, version: str | None, *, max_pixels: int) 
         return Predictor.load(Path(folder), card, max_pixels=max_pixels)
 
 
-def predict_files(predictor: Predictor, paths: list[Path]) -> Iterator[FileOutcome]:
+def predict_files(predictor: Scorer, paths: list[Path]) -> Iterator[FileOutcome]:
     """One outcome a file, in order; a bad file never spoils its neighbours."""
     for start in range(0, len(paths), _AT_ONCE):
         read = [(path, _read(path)) for path in paths[start : start + _AT_ONCE]]

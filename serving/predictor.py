@@ -76,6 +76,11 @@ class Predictor:
         self._heat_maps = HeatMaps(model)
         self._warm_up()
 
+    @property
+    def version(self) -> str:
+        """The bundle's."""
+        return self.card.version
+
     @classmethod
     def load(cls, folder: Path, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Predictor:
         """The predictor of the bundle in `folder`, verified and warm. Raises BundleError."""

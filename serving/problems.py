@@ -44,7 +44,17 @@ class ProblemError(HTTPException):
 def problem_of(rejected: Rejected) -> Problem:
     """What is wrong with an image that is refused: 415 where it is no image at all, 422 for all else."""
     status = 415 if rejected.reason in (Reason.NOT_AN_IMAGE, Reason.HTML) else 422
-    return _problem(status, f"the image is refused ({rejected.reason}): {rejected.detail}", reason=rejected.reason)
+    return _problem(status, _refusal(rejected.reason) + rejected.detail, reason=rejected.reason)
+
+
+def rejected_of(problem: Problem) -> Rejected:
+    """The refusal that `problem_of` told."""
+    reason = problem.reason or Reason.REFUSED
+    return Rejected(reason, problem.detail.removeprefix(_refusal(reason)))
+
+
+def _refusal(reason: Reason) -> str:
+    return f"the image is refused ({reason}): "
 
 
 def answer_with_problems(api: FastAPI) -> None:
