@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
@@ -75,7 +76,8 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
 
     def ready() -> Predictor:
         if follower.predictor is None:
-            raise ProblemError(503, _why_not_ready(follower))
+            # The follower looks again by then.
+            raise ProblemError(503, _why_not_ready(follower), retry_after_s=math.ceil(follower.poll_interval_s))
         return follower.predictor
 
     @api.post(

@@ -30,8 +30,10 @@ class Problem(BaseModel):
 class ProblemError(HTTPException):
     """Raised by an endpoint to answer with a problem."""
 
-    def __init__(self, status: int, detail: str, *, reason: Reason | None = None) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self, status: int, detail: str, *, reason: Reason | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(status, detail, None if retry_after_s is None else {"Retry-After": f"{retry_after_s}"})
         self.reason = reason
 
     @classmethod

@@ -182,6 +182,7 @@ def test_without_a_model_every_endpoint_is_503_and_the_page_still_comes(empty: T
         empty.post("/v1/explain", files={"image": poster("red")}),
     ):
         assert "onesheet models promote" in problem(answer, 503)["detail"]
+        assert answer.headers["retry-after"] == "60"
     assert empty.get("/").status_code == 200
     assert empty.get("/healthz").json() == {"status": "ok"}, "alive, though not ready"
 
