@@ -31,9 +31,9 @@ class ProblemError(HTTPException):
     """Raised by an endpoint to answer with a problem."""
 
     def __init__(
-        self, status: int, detail: str, *, reason: Reason | None = None, retry_after_s: float | None = None
+        self, status: int, detail: str, *, reason: Reason | None = None, retry_after_s: int | None = None
     ) -> None:
-        super().__init__(status, detail, None if retry_after_s is None else {"Retry-After": f"{retry_after_s}"})
+        super().__init__(status, detail, None if retry_after_s is None else {"Retry-After": str(retry_after_s)})
         self.reason = reason
 
     @classmethod
