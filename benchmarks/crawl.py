@@ -1,9 +1,10 @@
 """Posters a second, CPU and memory of onesheet's crawl beside img2dataset and Scrapy's ImagesPipeline.
 
-    python -m benchmarks.crawl [--titles 5280] [--rounds 3] [--quick] [--json FILE]
+    python -m benchmarks.crawl [--titles 5280] [--rounds 3] [--quick] [--only NAME …] [--folder PATH] [--json FILE]
 
 Every contender fetches the same posters from the same local nginx over the same cores into a folder, one after the
-other; each round begins with the next of them, for what runs before leaves its mark on a shared machine. onesheet
+other; each round begins with the next of them, for what runs before leaves its mark on a shared machine. The folder is
+on a RAM disk where there is one: what a file costs on a disk depends on what was deleted there before. onesheet
 decodes every poster whole, makes its sha256 and perceptual hash, and keeps its ledger; a bare aiohttp loop with the
 same decoders says how much of that is onesheet; img2dataset runs with the processes and threads that are the fastest
 here, once without looking into the images, once with its default resize.
@@ -62,6 +63,9 @@ ALL_TITLES = 5280
 _QUICK_TITLES = 1000
 _TRIAL_TITLES = 1000
 _STARTS = 3
+_RAM_DISK = Path("/dev/shm")
+# What the posters and one contender's store take, thrice over.
+_ROOM_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,6 @@ class Bench:
 
     def run(self, contender: Contender, count: int) -> Run:
         """Run a contender on the first `count` posters. Ends the benchmark unless it stored each of them."""
-        # Deleted at the end only: ext4 makes new files slowly for minutes after many were deleted.
         store, log = self._folder / f"store-{next(self._runs)}", self._folder / "log"
         log.unlink(missing_ok=True)
         os.sync()
@@ -122,6 +125,9 @@ class Bench:
             said = log.read_text(errors="replace")[-3000:]
             sys.exit(f"{contender.name} stored {images} of {count} images, exit code {result.exit_code}:\n{said}")
         nginx_cpu_s = self._server.cpu_s() - nginx_before
+        if self._folder.is_relative_to(_RAM_DISK):
+            # Elsewhere at the end only: ext4 makes new files slowly for minutes after many were deleted.
+            shutil.rmtree(store)
         return Run(images, result.wall_s, result.cpu_s, result.peak_bytes, nginx_cpu_s, stolen)
 
     def fastest(self, contender: Img2dataset, settings: tuple[tuple[int, int], ...], count: int) -> Img2dataset:
@@ -209,6 +215,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _room() -> Path | None:
+    """The RAM disk, where there is one with room."""
+    has_room = _RAM_DISK.is_dir() and shutil.disk_usage(_RAM_DISK).free > _ROOM_BYTES
+    return _RAM_DISK if has_room else None
+
+
 def _stolen_s() -> float:
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
@@ -232,6 +244,12 @@ def main(
         Path, typer.Option(help="Where img2dataset's environment is made.", show_default=False)
     ] = Path("~/.cache/onesheet-benchmarks"),
     img2dataset: Annotated[bool, typer.Option(help="With img2dataset, or without.")] = True,
+    only: Annotated[
+        list[str] | None, typer.Option(help="These contenders, by their names.", show_default=False)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where they store; by default a RAM disk with room.", show_default=False)
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.", show_default=False)
     ] = None,
@@ -249,11 +267,16 @@ def main(
     contenders += [BareFetch(), ImagesPipeline("start"), ImagesPipeline("page")]
     peers = []
     facts = machine()
-    if img2dataset:
+    if img2dataset and not only:
         program = install_img2dataset(peers_folder.expanduser())
         peers = [Img2dataset(program, resizes=False), Img2dataset(program, resizes=True)]
         facts["img2dataset"] = _version_of(program)
-    with tempfile.TemporaryDirectory(prefix="onesheet-benchmark-") as name:
+    if only:
+        names = [each.name for each in contenders]
+        if unknown := set(only) - set(names):
+            sys.exit(f"no contender is named {' or '.join(sorted(unknown))}: there are {', '.join(names)}")
+        contenders = [each for each in contenders if each.name in only]
+    with tempfile.TemporaryDirectory(prefix="onesheet-benchmark-", dir=folder or _room()) as name:
         folder = Path(name)
         posters = material.find(titles, folder / "posters")
         megabytes = posters.read_all() / 1e6
@@ -265,7 +288,9 @@ def main(
                 contenders.append(fastest)
             found = scores(bench, contenders, count=titles, rounds=rounds)
     console.print(f"\n$ {shlex.join(['python', '-m', 'benchmarks.crawl', *sys.argv[1:]])}")
-    console.print(f"{posters.origin}, {megabytes:.0f} MB; medians of {rounds}; {_in_words(facts)}\n", soft_wrap=True)
+    where = "a RAM disk" if folder.is_relative_to(_RAM_DISK) else f"the disk of {folder.parent}"
+    said = f"{posters.origin}, {megabytes:.0f} MB, stored on {where}; medians of {rounds}; {_in_words(facts)}\n"
+    console.print(said, soft_wrap=True)
     show(found)
     for row in found:
         console.print(f"    {row.command}", soft_wrap=True)

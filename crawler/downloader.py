@@ -15,7 +15,8 @@ from scrapy.utils.asyncio import call_later
 from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.log import logformatter_adapter
 
-log = logging.getLogger(__name__)
+# Where Scrapy has its lines of requests, for those who turn them on or off.
+log = logging.getLogger("scrapy.core.engine")
 
 _ANSWERS = (Response, Request)
 # A request that waits for its host's slot, and what is done once it is its turn.

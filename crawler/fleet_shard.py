@@ -47,7 +47,10 @@ def run_shard(
     from crawler.run import run_crawl  # noqa: PLC0415  Scrapy installs its reactor at import
 
     # Into this worker's own log.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    # Its own level: Scrapy lowers that of the root.
+    handler.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
     try:
         plan = make_plan(read_options(**options, shard=shard))
         # A shard has one core: a decoder beside it would take another's.

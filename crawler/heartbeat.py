@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
-from typing import Any, Self
+from typing import Self
 
 from scrapy import signals
 from scrapy.crawler import Crawler
@@ -16,6 +16,7 @@ from scrapy.http import Request
 
 from cluster.errors import CrawlerError, StoreError
 from crawler.fleet_rules import BEAT_S, LEASE_S, Beat, Orders
+from crawler.items import STORED_BYTES, TITLES
 from crawler.redaction import SecretFilter
 from crawler.spiders.posters import PostersSpider
 from crawler.throttle import PoliteThrottle
@@ -42,9 +43,7 @@ class HeartbeatExtension:
         self._attempt = crawler.settings["FLEET_ATTEMPT"]
         self._crawler = crawler
         self._share = 0
-        self._counts: Counter[str] = Counter()
         self._requests: Counter[str] = Counter()
-        self._stored_bytes = 0
         self._remarks = _Remarks()
         self._is_stopping = False
         self._beating: asyncio.Task[None] | None = None
@@ -55,7 +54,6 @@ class HeartbeatExtension:
         extension = cls(crawler)
         crawler.signals.connect(extension._opened, signals.spider_opened)
         crawler.signals.connect(extension._sent, signals.request_left_downloader)
-        crawler.signals.connect(extension._scraped, signals.item_scraped)
         crawler.signals.connect(extension._closed, signals.spider_closed)
         return extension
 
@@ -69,10 +67,6 @@ class HeartbeatExtension:
 
     def _sent(self, request: Request) -> None:
         self._requests[str(request.meta.get("download_slot"))] += 1
-
-    def _scraped(self, item: dict[str, Any]) -> None:
-        self._counts[item.get("reason") or item["outcome"]] += 1
-        self._stored_bytes += item.get("bytes") or 0
 
     async def _closed(self, spider: PostersSpider, reason: str) -> None:
         if self._beating:
@@ -128,9 +122,16 @@ class HeartbeatExtension:
             self._share = orders.share
             if throttle := self._crawler.get_extension(PoliteThrottle):
                 throttle.share(orders.share)
-        if self._crawler.engine:
-            self._crawler.engine.unpause()
+        self._go_on()
         self._spider.allowance.allow(orders.may_begin, is_last=orders.is_last)
+
+    def _go_on(self) -> None:
+        engine = self._crawler.engine
+        if engine and engine.paused:
+            engine.unpause()
+            if engine._slot:
+                # A shard that found nothing to do while it was held ends now, not with Scrapy's next look in 5 s.
+                engine._slot.nextcall.schedule()
 
     def _hold(self) -> None:
         """Ask nothing: the fleet has not made room yet, or may take this shard for dead and give its part away.
@@ -143,14 +144,16 @@ class HeartbeatExtension:
         self._spider.allowance.allow(0, is_last=False)
 
     def _beat(self, *, ended: str | None = None, sentence: str | None = None) -> Beat:
+        # Counted there: Scrapy makes a task of each listener for each item.
+        stats = self._crawler.stats.get_stats() if self._crawler.stats else {}
         return Beat(
             shard=self._spider.plan.options.shard,
             attempt=self._attempt,
             node=self._node,
             share=self._share,
             begun=self._spider.allowance.begun,
-            counts=dict(self._counts),
-            stored_bytes=self._stored_bytes,
+            counts={name.removeprefix(TITLES): count for name, count in stats.items() if name.startswith(TITLES)},
+            stored_bytes=stats.get(STORED_BYTES, 0),
             requests=dict(self._requests.most_common(_MOST_HOSTS)),
             said=self._remarks.take(),
             ended=ended,

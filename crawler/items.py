@@ -9,6 +9,8 @@ from crawler.search import Trail
 
 # Scrapy's stats count the titles by this and their reason, or `stored`.
 TITLES = "titles/"
+# And how many bytes of posters it stored.
+STORED_BYTES = "posters/bytes"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from scrapy.exceptions import DropItem
 from cluster.errors import KeyNotFoundError, StoreError, StoreUnavailableError
 from cluster.store import Store
 from crawler.closing import is_closing
-from crawler.items import TITLES, Attempt
+from crawler.items import STORED_BYTES, TITLES, Attempt
 from crawler.ledger import LedgerRow
 from crawler.outcomes import PosterFacts, Rejected
 from crawler.spiders.posters import PostersSpider
@@ -97,6 +97,7 @@ class LedgerPipeline:
             await self._patience.run(ledger.flush)
         if self._crawler.stats:
             self._crawler.stats.inc_value(f"{TITLES}{row.reason or row.outcome}")
+            self._crawler.stats.inc_value(STORED_BYTES, row.bytes or 0)
         return {name: value for name in _COLUMNS if (value := getattr(row, name)) is not None}
 
     async def _flush_regularly(self) -> None:

@@ -77,6 +77,8 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
+    # Off by COOKIES_ENABLED; named here it is not imported either.
+    "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,
     # Below the retries and the redirects, so that a block page is never asked for again, nor followed to; it reads
     # the answer as it was before its compression.
     "crawler.middlewares.BlockPageMiddleware": 610,
@@ -84,6 +86,7 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.stats.DownloaderStats": None,
     "crawler.middlewares.LeanDownloaderStats": 850,
 }
+STATS_CLASS = "crawler.counts.LeanStatsCollector"
 ITEM_PIPELINES = {
     "crawler.pipelines.StorePipeline": 200,
     "crawler.pipelines.LedgerPipeline": 300,

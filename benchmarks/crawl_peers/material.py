@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +56,19 @@ class Material:
 
 
 def find(count: int, folder: Path) -> Material:
-    """`count` real posters of ONESHEET_TEST_DATA, or as many as there are; drawn ones in `folder` without it."""
+    """`count` posters: the real ones of ONESHEET_TEST_DATA, again under other names where that is more than there are;
+    drawn ones in `folder` without it.
+    """
     images = Path(os.environ.get("ONESHEET_TEST_DATA", _ROOT.parent / "shared")) / "posters" / "Images"
     if images.is_dir():
-        names = sorted(path.stem for path in images.glob("tt*.jpg"))[:count]
-        return Material(images, names, f"{len(names)} real posters")
+        real = sorted(path.stem for path in images.glob("tt*.jpg"))
+        if count <= len(real):
+            return Material(images, real[:count], f"{count} real posters")
+        folder.mkdir(parents=True)
+        names = [f"tt{number:07d}" for number in range(1, count + 1)]
+        for name, file in zip(names, itertools.cycle(real), strict=False):
+            (folder / f"{name}.jpg").symlink_to(images / f"{file}.jpg")
+        return Material(folder, names, f"{count} posters, {len(real)} real ones again and again")
     folder.mkdir(parents=True)
     names = [f"tt{number:07d}" for number in range(1, count + 1)]
     for number, name in enumerate(names):
