@@ -43,6 +43,13 @@ class Settings(BaseSettings):
     omdb_key: SecretStr | None = Field(
         None, description="OMDb's API key, for the source omdb. Kept out of logs and jobs."
     )
+    api_keys: SecretStr | None = Field(
+        None,
+        description="Who may ask the endpoint, as NAME=KEY,NAME=KEY; without it, everybody. Kept out of logs and jobs.",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="The key with which `onesheet predict --url` asks an endpoint. Kept out of logs and jobs."
+    )
     request_timeout_s: float = Field(30, gt=0, description="Seconds until a request of the crawl is given up.")
     max_poster_bytes: int = Field(20_000_000, gt=0, description="A larger response is rejected.")
     max_poster_pixels: int = Field(50_000_000, gt=0, description="An image of more pixels is never decoded.")

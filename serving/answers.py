@@ -183,9 +183,10 @@ class ModelAnswer(BaseModel):
     lineage: dict[str, str | int | float | bool | None]
     refused: RefusedAnswer | None
     max_upload_bytes: int
+    fetches_urls: bool
 
     @classmethod
-    def of(cls, card: BundleCard, refused: Refused | None, max_upload_bytes: int) -> ModelAnswer:
+    def of(cls, card: BundleCard, refused: Refused | None, max_upload_bytes: int, *, fetches_urls: bool) -> ModelAnswer:
         """The answer that tells a card."""
         return cls(
             version=card.version,
@@ -201,4 +202,5 @@ class ModelAnswer(BaseModel):
             lineage=card.lineage,
             refused=RefusedAnswer(version=refused.version, reason=refused.reason) if refused else None,
             max_upload_bytes=max_upload_bytes,
+            fetches_urls=fetches_urls,
         )

@@ -4,13 +4,19 @@ For a Serve configuration file: `import_path: serving.app:build_app`, with the f
 """
 
 # No `from __future__ import annotations`: Ray reads build_app's annotation to validate a configuration file's args.
+import asyncio
 import logging
 import os
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
+
+from cluster.errors import ServingError
+from serving.limits import RateLimiter, read_rate
 
 APP_NAME = "onesheet"
+_LIMITER = "limiter"
+_LIMITER_TIMEOUT_S = 1.0
 
 
 class ServeOptions(BaseModel):
@@ -30,10 +36,28 @@ class ServeOptions(BaseModel):
     max_upload_bytes: int = Field(default=20_000_000, gt=0, description="A larger request is answered with 413.")
     max_posters: int = Field(default=64, ge=1, description="More posters in one request are answered with 413.")
     max_pixels: int = Field(default=50_000_000, gt=0, description="An image of more pixels is never decoded.")
+    fetch_urls: bool = Field(default=False, description="Fetch posters that a request names by URL, from public hosts.")
+    url_networks: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="Networks that a URL may lead to besides, such as that of picture hosts of your own."
+    )
+    url_timeout_s: float = Field(default=10, gt=0, description="Seconds for each URL, redirects included.")
+    request_timeout_s: float = Field(default=60, gt=0, description="A request that takes longer is answered with 504.")
+    rate_limit: str | None = Field(
+        default=None,
+        description="Of a caller's requests to all replicas, such as 100/minute; a caller is a key's, else an address.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Origins such as https://example.org whose pages may ask; none by default."
+    )
     poll_interval_s: float = Field(default=5, gt=0, description="Seconds between looks at the production pointer.")
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        if self.rate_limit is not None:
+            try:
+                read_rate(self.rate_limit)
+            except ServingError as error:
+                raise ValueError(str(error)) from error
         if self.max_replicas < self.min_replicas:
             raise ValueError(f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})")
         return self
@@ -50,6 +74,9 @@ def build_app(options: ServeOptions) -> Any:
     class Posters:
         """The class that Serve wants; the interface is all in `serving.interface`."""
 
+        def __init__(self, limiter: Any = None) -> None:
+            """limiter: deployed beside; the interface finds it by its name."""
+
     deployment = serve.deployment(
         serve.ingress(api)(Posters),
         name="posters",
@@ -64,15 +91,25 @@ def build_app(options: ServeOptions) -> Any:
         ray_actor_options={"num_cpus": 1},
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    return deployment.bind()
+    if options.rate_limit is None:
+        return deployment.bind()
+    limiter = serve.deployment(
+        RateLimiter, name=_LIMITER, num_replicas=1, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0}
+    )
+    return deployment.bind(limiter.bind(options.rate_limit))
 
 
 def _replica_api(options: ServeOptions) -> Any:
     """Runs on the replica; only here are TensorFlow and FastAPI imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from cluster.settings import load_settings  # noqa: PLC0415
     from cluster.store import open_store  # noqa: PLC0415
+    from serving.access import write_line  # noqa: PLC0415
+    from serving.fetching import Fetcher  # noqa: PLC0415
     from serving.follower import Follower  # noqa: PLC0415
-    from serving.interface import build_api  # noqa: PLC0415
+    from serving.interface import Limits, build_api  # noqa: PLC0415
+    from serving.keys import Keys  # noqa: PLC0415
+    from serving.metrics import ServeMetrics  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
     logging.getLogger("serving").setLevel(logging.INFO)
@@ -81,4 +118,38 @@ def _replica_api(options: ServeOptions) -> Any:
         poll_interval_s=options.poll_interval_s,
         max_pixels=options.max_pixels,
     )
-    return build_api(follower, max_upload_bytes=options.max_upload_bytes, max_posters=options.max_posters)
+    fetcher = Fetcher(
+        max_bytes=options.max_upload_bytes, timeout_s=options.url_timeout_s, networks=options.url_networks
+    )
+    keys = load_settings().api_keys
+    return build_api(
+        follower,
+        Limits(
+            max_upload_bytes=options.max_upload_bytes,
+            max_posters=options.max_posters,
+            timeout_s=options.request_timeout_s,
+            fetcher=fetcher if options.fetch_urls else None,
+            keys=Keys.read(keys.get_secret_value()) if keys else None,
+            limiter=SharedLimiter() if options.rate_limit else None,
+            cors_origins=options.cors_origins,
+            listeners=(write_line, ServeMetrics()),
+        ),
+    )
+
+
+class SharedLimiter:
+    """One count for all replicas; where that does not answer, nobody is turned away."""
+
+    def __init__(self) -> None:
+        from ray import serve  # noqa: PLC0415
+
+        self._counts = serve.get_deployment_handle(_LIMITER, serve.get_replica_context().app_name)
+
+    async def wait_s(self, caller: str) -> float:
+        """See `serving.limits.Limiter`."""
+        try:
+            waiting: float = await asyncio.wait_for(self._counts.wait_s.remote(caller), _LIMITER_TIMEOUT_S)
+        except Exception:  # whatever Ray and Serve raise
+            logging.getLogger(__name__).warning("the rate limiter does not answer", exc_info=True)
+            return 0.0
+        return waiting

@@ -49,11 +49,12 @@ class Explained:
 class Client:
     """Asks one endpoint. Safe to use from several threads."""
 
-    def __init__(self, url: str, *, timeout_s: float = 60.0, retries: int = 5) -> None:
-        """timeout_s: for each answer. retries: of a request that met no server or a busy one, each after a longer
-        wait, or after what Retry-After says."""
+    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = 60.0, retries: int = 5) -> None:
+        """key: an API key, where the endpoint asks for one. timeout_s: for each answer. retries: of a request that met
+        no server or a busy one, each after a longer wait, or after what Retry-After says."""
         self.url = url.rstrip("/")
         self._pool = urllib3.PoolManager(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=timeout_s),
             retries=urllib3.Retry(
                 total=retries,
@@ -74,19 +75,18 @@ class Client:
         top: only so many genres a poster. threshold: of what counts, in place of each genre's own.
         Raises EndpointError, and OSError for a file that cannot be read.
         """
-        try:
-            answer = self._ask("POST", "v1/predict", posters, top=top, threshold=threshold)
-        except EndpointError as error:
-            # A poster alone has no neighbours that could be answered for: its problem is the whole answer.
-            if len(posters) != 1 or error.problem is None or error.problem.reason is None:
-                raise
-            refused = RefusedPoster(name=_name(posters[0], 0), problem=error.problem)
-            return PredictionAnswer(version=self.model().version, posters=[refused])
-        return self._read(PredictionAnswer, answer)
+        names = [_name(poster, place) for place, poster in enumerate(posters)]
+        return self._predicted(names, posters=posters, top=top, threshold=threshold)
+
+    def predict_urls(
+        self, urls: Sequence[str], *, top: int | None = None, threshold: float | None = None
+    ) -> PredictionAnswer:
+        """The genres of posters that the endpoint fetches itself, where its operator allows that. As `predict`."""
+        return self._predicted(urls, json={"urls": list(urls)}, top=top, threshold=threshold)
 
     def explain(self, poster: Path | bytes, *, genre: str | None = None, picture: Picture = "overlay") -> Explained:
         """Where in a poster the model sees a genre, by default the one with the highest score. Raises as `predict`."""
-        answer = self._ask("POST", "v1/explain", [poster], genre=genre, picture=picture)
+        answer = self._ask("POST", "v1/explain", posters=[poster], genre=genre, picture=picture)
         said = answer.headers
         try:
             genre, score, version = (said[f"Onesheet-{name}"] for name in ("Genre", "Score", "Version"))
@@ -102,12 +102,32 @@ class Client:
         """The model that serves now."""
         return self._read(ModelAnswer, self._ask("GET", "v1/model"))
 
-    def _ask(self, method: str, path: str, posters: Sequence[Path | bytes] = (), **query: object) -> Any:
+    def _predicted(self, names: Sequence[str], **asked: Any) -> PredictionAnswer:
+        try:
+            answer = self._ask("POST", "v1/predict", **asked)
+        except EndpointError as error:
+            # A poster alone has no neighbours that could be answered for: its problem is the whole answer.
+            if len(names) != 1 or error.problem is None or error.problem.reason is None:
+                raise
+            refused = RefusedPoster(name=names[0], problem=error.problem)
+            return PredictionAnswer(version=self.model().version, posters=[refused])
+        return self._read(PredictionAnswer, answer)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        posters: Sequence[Path | bytes] = (),
+        *,
+        json: dict[str, Any] | None = None,
+        **query: object,
+    ) -> Any:
         parts = [("image", (_name(poster, place), _bytes(poster))) for place, poster in enumerate(posters)]
         asked = {name: str(value) for name, value in query.items() if value is not None}
         address = f"{self.url}/{path}" + (f"?{urlencode(asked)}" if asked else "")
         try:
-            answer = self._pool.request(method, address, fields=parts or None)
+            body: dict[str, Any] = {"json": json} if json else {"fields": parts or None}
+            answer = self._pool.request(method, address, **body)
         except MaxRetryError as error:
             raise EndpointError(f"{self.url} does not answer: {error.reason}") from error
         except HTTPError as error:

@@ -26,6 +26,9 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8000,
     min_replicas: Annotated[int, typer.Option(help="Replicas that always run.", min=1)] = 1,
     max_replicas: Annotated[int, typer.Option(help="Replicas under the heaviest load.", min=1)] = 2,
+    fetch_urls: Annotated[
+        bool, typer.Option("--fetch-urls", help="Fetch posters that a request names by URL, from public hosts.")
+    ] = False,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -42,7 +45,7 @@ def serve(
     from serving.endpoint import options_for, running  # noqa: PLC0415
 
     settings = load_settings(store=store)
-    options = options_for(settings, min_replicas=min_replicas, max_replicas=max_replicas)
+    options = options_for(settings, min_replicas=min_replicas, max_replicas=max_replicas, fetch_urls=fetch_urls)
     say("starting Ray Serve and loading the production model…")
     with running(options, settings, host=host, port=port) as endpoint:
         say(f"[bold]{endpoint.url}[/]  serves {escape(endpoint.version)}; Ctrl-C ends it")
@@ -92,7 +95,8 @@ def predict(
         registry = Registry(open_store(settings.store))
         predictor = load_predictor(registry, model, max_pixels=settings.max_poster_pixels)
     elif model is None:
-        predictor = RemoteScorer(Client(url))
+        key = settings.api_key
+        predictor = RemoteScorer(Client(url, key=key.get_secret_value() if key else None))
     else:
         raise ServingError("--url and --model: an endpoint serves the model in production; leave one of the two out")
     results = list(predict_files(predictor, posters))

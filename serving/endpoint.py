@@ -18,6 +18,7 @@ from cluster.ports import try_port
 from cluster.settings import Settings
 from cluster.store import open_store
 from serving.app import APP_NAME, ServeOptions, build_app
+from serving.keys import Keys
 from training.registry import Registry
 
 _HEALTH_TIMEOUT_S = 30
@@ -31,8 +32,11 @@ class Endpoint:
     version: str
 
 
-def options_for(settings: Settings, *, min_replicas: int, max_replicas: int) -> ServeOptions:
+def options_for(settings: Settings, *, min_replicas: int, max_replicas: int, fetch_urls: bool = False) -> ServeOptions:
     """The application's options with the settings' store and limits. Raises ServingError."""
+    if settings.api_keys:
+        # Each replica reads them for itself; here only to say at once what is wrong with them.
+        Keys.read(settings.api_keys.get_secret_value())
     try:
         return ServeOptions(
             # A folder's absolute path: replicas do not run where we do.
@@ -41,6 +45,7 @@ def options_for(settings: Settings, *, min_replicas: int, max_replicas: int) -> 
             max_replicas=max_replicas,
             max_upload_bytes=settings.max_poster_bytes,
             max_pixels=settings.max_poster_pixels,
+            fetch_urls=fetch_urls,
         )
     except ValidationError as error:
         raise ServingError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error

@@ -10,7 +10,7 @@ from PIL import Image
 from serving.predictor import Explanation
 from training.shading import png, shade, shaded
 
-Picture = Literal["overlay", "layer", "map"]
+Picture = Literal["overlay", "layer", "map", "poster"]
 # A poster as it is looked at; what is larger only takes longer to send.
 _MAX_OVERLAY_PX = 900
 # A heat map has no finer detail.
@@ -18,13 +18,14 @@ _LAYER_PX = 96
 
 
 def drawn(explanation: Explanation, picture: Picture) -> bytes:
-    """The picture as a PNG: of an overlay no side is longer than 900 px, a layer has the poster's aspect ratio."""
+    """The picture as a PNG: of an overlay or the bare poster no side is longer than 900 px, a layer has its aspect."""
     if picture == "map":
         return png(Image.fromarray(np.round(explanation.heat * 255).astype(np.uint8)))
     if picture == "layer":
         return png(shade(explanation.heat, _fitted(explanation.poster.size, _LAYER_PX)))
     size = _fitted(explanation.poster.size, min(_MAX_OVERLAY_PX, max(explanation.poster.size)))
-    return png(shaded(explanation.poster.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0), explanation.heat))
+    poster = explanation.poster.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return png(poster if picture == "poster" else shaded(poster, explanation.heat))
 
 
 def _fitted(size: tuple[int, int], longest_px: int) -> tuple[int, int]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import quote
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from crawler.outcomes import Rejected
+from serving import access
+from serving.access import AccessMiddleware, Listener, write_line
 from serving.answers import (
     GenresAnswer,
     LiveAnswer,
@@ -25,11 +30,15 @@ from serving.answers import (
     ScoredPoster,
 )
 from serving.explanations import Picture, drawn
+from serving.fetching import Fetcher
 from serving.follower import Follower
-from serving.predictor import Predictor
+from serving.keys import Keys
+from serving.limits import Limiter
+from serving.predictor import Prediction, Predictor
 from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented, problem_of
 from serving.uploads import REQUEST_BODY, Upload, read_uploads
 
+_VERSION = "Onesheet-Version"
 _PAGE = Path(__file__).parent / "page"
 _PNG = {"description": "The picture.", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 _PAGE_HEADERS = {
@@ -44,14 +53,54 @@ _PAGE_HEADERS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may ask for, who may ask, and who hears of it.
+
+    fetcher: fetches posters by their URLs; without one, URLs are refused. keys: without them everybody may ask.
+    limiter: of each caller's requests. cors_origins: pages from elsewhere that may ask. listeners: hear of every
+    request.
+    """
+
+    max_upload_bytes: int
+    max_posters: int = 64
+    timeout_s: float = 60.0
+    fetcher: Fetcher | None = None
+    keys: Keys | None = None
+    limiter: Limiter | None = None
+    cors_origins: tuple[str, ...] = ()
+    listeners: tuple[Listener, ...] = (write_line,)
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, where the operator asks for one.")
+
+
+async def _admit(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+    """Nothing of a request is read before its caller is known."""
+    limits: Limits = request.app.state.limits
+    caller = request.client.host if request.client else "?"
+    if limits.keys:
+        found = limits.keys.name_of(given.credentials) if given else None
+        if found is None:
+            said = "this API key is not known here" if given else "an API key is wanted: send Authorization: Bearer KEY"
+            raise ProblemError(401, said, headers={"WWW-Authenticate": "Bearer"})
+        caller = access.of(request.scope).caller = found
+    if limits.limiter and (wait_s := await limits.limiter.wait_s(caller)):
+        raise ProblemError(429, f"{caller} asks too often; ask again later", retry_after_s=math.ceil(wait_s))
+
+
 async def _uploads(request: Request) -> list[Upload]:
-    return await read_uploads(request, most=request.app.state.max_posters)
+    limits: Limits = request.app.state.limits
+    found = await read_uploads(request, most=limits.max_posters, fetcher=limits.fetcher)
+    access.of(request.scope).posters = len(found)
+    return found
 
 
 Posters = Annotated[list[Upload], Depends(_uploads)]
+Outcome = TypeVar("Outcome")
 
 
-def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 64) -> FastAPI:
+def build_api(follower: Follower, limits: Limits) -> FastAPI:
     """The app; its start-up loads the production model, its shutdown stops following.
 
     Endpoints are plain functions: FastAPI runs them in threads, so decoding and the model never hold the event loop.
@@ -59,9 +108,10 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
 
     @contextlib.asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(follower.start)
-        yield
-        follower.stop()
+        async with limits.fetcher or contextlib.nullcontext():
+            await run_in_threadpool(follower.start)
+            yield
+            follower.stop()
 
     api = FastAPI(
         title="onesheet",
@@ -70,9 +120,8 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
         lifespan=lifespan,
         redoc_url=None,
     )
-    api.state.max_posters = max_posters
-    answer_with_problems(api)
-    api.add_middleware(BodyLimit, max_bytes=max_upload_bytes)
+    _guard(api, limits)
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(_admit)])
 
     def ready() -> Predictor:
         if follower.predictor is None:
@@ -80,14 +129,16 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
             raise ProblemError(503, _why_not_ready(follower), retry_after_s=math.ceil(follower.poll_interval_s))
         return follower.predictor
 
-    @api.post(
-        "/v1/predict",
+    @v1.post(
+        "/predict",
         tags=["genres"],
-        responses=documented(400, 413, 415, 422, 503),
+        responses=documented(400, 401, 403, 413, 415, 422, 429, 503, 504),
         response_model_exclude_none=True,
         openapi_extra=REQUEST_BODY,
     )
     def predict(
+        request: Request,
+        response: Response,
         posters: Posters,
         top: Annotated[int | None, Query(ge=1, description="Only so many genres a poster, the best.")] = None,
         threshold: Annotated[
@@ -96,33 +147,39 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
     ) -> PredictionAnswer:
         """Score every genre for one poster or many: JPEG, PNG, WebP or GIF, told by their content.
 
-        Of many, one that is refused has its problem in its place, and never spoils its neighbours; the problem of a
+        They are sent in the request, or fetched from URLs where the server's operator allows that. Of many, one that is
+        refused has its problem in its place, and never spoils its neighbours; the problem of a
         poster that came alone is the answer.
 
         Try it: `curl -F image=@one.jpg -F image=@two.jpg http://127.0.0.1:8000/v1/predict`
         """
         predictor = ready()
-        outcomes = predictor.predict([poster.data for poster in posters])
-        if len(outcomes) == 1 and isinstance(outcomes[0], Rejected):
+        record = access.of(request.scope)
+        record.version = response.headers[_VERSION] = predictor.card.version
+        scored = iter(predictor.predict([poster.data for poster in posters if isinstance(poster.data, bytes)]))
+        outcomes = [poster.data if isinstance(poster.data, Problem) else _of(next(scored)) for poster in posters]
+        record.predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+        if len(outcomes) == 1 and isinstance(outcomes[0], Problem):
             raise ProblemError.of(outcomes[0])
         return PredictionAnswer(
             version=predictor.card.version,
             posters=[
-                RefusedPoster(name=poster.name, problem=problem_of(outcome))
-                if isinstance(outcome, Rejected)
+                RefusedPoster(name=poster.name, problem=outcome)
+                if isinstance(outcome, Problem)
                 else ScoredPoster.of(poster.name, outcome, top=top, threshold=threshold)
                 for poster, outcome in zip(posters, outcomes, strict=True)
             ],
         )
 
-    @api.post(
-        "/v1/explain",
+    @v1.post(
+        "/explain",
         tags=["genres"],
         response_class=Response,
-        responses={200: _PNG, **documented(400, 413, 415, 422, 503)},
+        responses={200: _PNG, **documented(400, 401, 403, 413, 415, 422, 429, 503, 504)},
         openapi_extra=REQUEST_BODY,
     )
     def explain(
+        request: Request,
         posters: Posters,
         genre: Annotated[str | None, Query(description="By default the one with the highest score.")] = None,
         picture: Annotated[Picture, Query(description="See the answer.")] = "overlay",
@@ -130,7 +187,8 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
         """Show where in a poster the model sees a genre (HiResCAM), as a PNG.
 
         `overlay` is the poster, dark where nothing counts and aglow where something does; `layer` is that shade alone,
-        small and transparent, to lay over the poster; `map` is the heat map in grey, in the size of the model's input.
+        small and transparent, to lay over the poster; `map` is the heat map in grey, in the size of the model's input;
+        `poster` is the bare poster, of use where it was given by its URL.
         The headers Onesheet-Genre (percent-encoded), Onesheet-Score and Onesheet-Version say of what.
 
         Try it: `curl -F image=@poster.jpg 'http://127.0.0.1:8000/v1/explain?genre=Horror' > horror.png`
@@ -140,25 +198,29 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
             raise ProblemError(422, f"image: {len(posters)} posters; a picture explains one of them")
         if genre is not None and genre not in predictor.card.genres:
             raise ProblemError(422, f"genre: {genre!r} is none of {', '.join(predictor.card.genres)}")
-        explanation = predictor.explain(posters[0].data, genre)
-        if isinstance(explanation, Rejected):
+        access.of(request.scope).version = predictor.card.version
+        data = posters[0].data
+        explanation = data if isinstance(data, Problem) else _of(predictor.explain(data, genre))
+        if isinstance(explanation, Problem):
             raise ProblemError.of(explanation)
         headers = {
             "Onesheet-Genre": quote(explanation.genre.genre),
             "Onesheet-Score": f"{explanation.genre.score:.6f}",
-            "Onesheet-Version": predictor.card.version,
+            _VERSION: predictor.card.version,
         }
         return Response(drawn(explanation, picture), media_type="image/png", headers=headers)
 
-    @api.get("/v1/genres", tags=["genres"], responses=documented(503))
+    @v1.get("/genres", tags=["genres"], responses=documented(401, 429, 503))
     def genres() -> GenresAnswer:
         """The genres that the model knows, with the score from which each counts, and what each is worth."""
         return GenresAnswer.of(ready().card)
 
-    @api.get("/v1/model", tags=["model"], responses=documented(503))
+    @v1.get("/model", tags=["model"], responses=documented(401, 429, 503))
     def model() -> ModelAnswer:
         """The model that serves now, and a promoted version that was refused, if there is one."""
-        return ModelAnswer.of(ready().card, follower.refused, max_upload_bytes)
+        return ModelAnswer.of(
+            ready().card, follower.refused, limits.max_upload_bytes, fetches_urls=limits.fetcher is not None
+        )
 
     @api.get("/healthz", tags=["model"])
     async def healthz() -> LiveAnswer:
@@ -174,9 +236,30 @@ def build_api(follower: Follower, *, max_upload_bytes: int, max_posters: int = 6
     async def page() -> FileResponse:
         return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
 
+    api.include_router(v1)
     api.mount("/page", StaticFiles(directory=_PAGE), name="page")
     _describe_problems(api)
     return api
+
+
+def _guard(api: FastAPI, limits: Limits) -> None:
+    api.state.limits = limits
+    answer_with_problems(api)
+    # The last one added is the outermost.
+    api.add_middleware(BodyLimit, max_bytes=limits.max_upload_bytes)
+    if limits.cors_origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=limits.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", access.REQUEST_ID],
+            expose_headers=[access.REQUEST_ID, "Onesheet-Genre", "Onesheet-Score", _VERSION],
+        )
+    api.add_middleware(AccessMiddleware, listeners=limits.listeners, timeout_s=limits.timeout_s)
+
+
+def _of(outcome: Outcome | Rejected) -> Outcome | Problem:
+    return problem_of(outcome) if isinstance(outcome, Rejected) else outcome
 
 
 def _why_not_ready(follower: Follower) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from crawler.outcomes import Rejected
+from crawler.outcomes import Reason, Rejected
 from serving.answers import RefusedPoster
 from serving.client import Client
 from serving.predictor import GenreScore, Prediction, Predictor
@@ -18,6 +18,8 @@ from training.registry import Registry
 
 # Read and scored together: enough to fill the model's batches, few enough to show the first results soon.
 _AT_ONCE = 16
+# What the parts of a request take besides their images.
+_PARTS_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,27 @@ class RemoteScorer:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.version = client.model().version
+        model = client.model()
+        self.version = model.version
+        self._max_bytes = model.max_upload_bytes - _PARTS_BYTES
 
     def predict(self, images: list[bytes]) -> list[Prediction | Rejected]:
         """One outcome an image, in order."""
-        if not images:
-            return []
+        outcomes: list[Prediction | Rejected] = []
+        waiting: list[bytes] = []
+        for image in images:
+            if waiting and sum(map(len, waiting)) + len(image) > self._max_bytes:
+                outcomes += self._ask(waiting)
+                waiting = []
+            if len(image) > self._max_bytes:
+                outcomes.append(
+                    Rejected(Reason.TOO_LARGE, f"{len(image)} bytes; {self._client.url} takes {self._max_bytes}")
+                )
+            else:
+                waiting.append(image)
+        return outcomes + (self._ask(waiting) if waiting else [])
+
+    def _ask(self, images: list[bytes]) -> list[Prediction | Rejected]:
         answer = self._client.predict(images)
         # A promotion may have come in between.
         self.version = answer.version

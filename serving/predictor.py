@@ -103,9 +103,10 @@ class Predictor:
             return image
         poster = to_rgb(image)
         pixels = to_pixels(poster, height_px=self.card.height_px, width_px=self.card.width_px)[None]
-        ranked = self._ranked(self._scores(pixels).numpy()[0])
-        chosen = {score.genre: score for score in ranked}[ranked[0].genre if genre is None else genre]
-        heat = self._heat_maps(pixels, [self.card.genres.index(chosen.genre)])[0]
+        place = -1 if genre is None else {name: at for at, name in enumerate(self.card.genres)}[genre]
+        [heat], [scores] = self._heat_maps.with_scores(pixels, [place])
+        ranked = self._ranked(scores)
+        chosen = ranked[0] if genre is None else next(score for score in ranked if score.genre == genre)
         return Explanation(chosen, heat, poster)
 
     def _predict_batch(self, images: list[bytes]) -> list[Prediction | Rejected]:

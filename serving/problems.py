@@ -31,16 +31,27 @@ class ProblemError(HTTPException):
     """Raised by an endpoint to answer with a problem."""
 
     def __init__(
-        self, status: int, detail: str, *, reason: Reason | None = None, retry_after_s: int | None = None
+        self,
+        status: int,
+        detail: str,
+        *,
+        reason: Reason | None = None,
+        retry_after_s: int | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(status, detail, None if retry_after_s is None else {"Retry-After": str(retry_after_s)})
+        waiting = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        super().__init__(status, detail, {**waiting, **(headers or {})})
         self.reason = reason
 
     @classmethod
-    def of(cls, rejected: Rejected) -> ProblemError:
-        """The answer to an image that is refused."""
-        problem = problem_of(rejected)
+    def of(cls, problem: Problem) -> ProblemError:
+        """The answer that is this problem."""
         return cls(problem.status, problem.detail, reason=problem.reason)
+
+    @property
+    def problem(self) -> Problem:
+        """What is answered."""
+        return _problem(self.status_code, self.detail, reason=self.reason)
 
 
 def problem_of(rejected: Rejected) -> Problem:

@@ -1,38 +1,56 @@
-"""The posters of a request: multipart parts, the body itself, or base64 in JSON."""
+"""The posters of a request: multipart parts, the body itself, or base64 and URLs in JSON."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from serving.problems import ProblemError
+from serving.fetching import Fetcher, Room
+from serving.problems import Problem, ProblemError
 
 # No part without a file name is a poster; what else is sent beside them is small.
 _MAX_FIELDS = 16
-_HOW = 'send posters as multipart fields `image`, one as an image/* body, or JSON {"images": [base64, …]}'
+_HOW = (
+    "send posters as multipart fields `image`, one as an image/* body, "
+    'or in JSON: {"images": [base64, …], "urls": [URL, …]}'
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A poster of a request. name: the file's, as it was sent, or its number from 0."""
+    """A poster of a request, or why there is none.
+
+    name: the file's, as it was sent; the last part of a URL; or its number from 0.
+    """
 
     name: str
-    data: bytes
+    data: bytes | Problem
 
 
 class PostersInJson(BaseModel):
-    """Posters as base64; each may be a data URL."""
+    """Posters as base64, each perhaps as a data URL, then posters by their URLs."""
 
     model_config = ConfigDict(extra="forbid")
 
-    images: Annotated[list[str], Field(min_length=1)]
+    images: list[str] = Field(default=[], description="Posters as base64; each may be a data URL.")
+    urls: list[str] = Field(
+        default=[], description="Addresses that the server fetches posters from, where its operator allows that."
+    )
+
+    @model_validator(mode="after")
+    def _has_some(self) -> Self:
+        if not self.images and not self.urls:
+            raise ValueError("neither images nor urls")
+        return self
 
 
 # For an endpoint's `openapi_extra`: it reads the request itself, so FastAPI knows nothing of the body.
@@ -50,24 +68,28 @@ REQUEST_BODY: dict[str, Any] = {
             "image/*": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {
                 "schema": PostersInJson.model_json_schema(),
-                "example": {"images": ["/9j/4AAQSkZJRgABAQAAAQABAAD/2wBD…"]},
+                "examples": {
+                    "base64": {"value": {"images": ["/9j/4AAQSkZJRgABAQAAAQABAAD/2wBD…"]}},
+                    "URLs": {"value": {"urls": ["https://example.org/posters/alien.jpg"]}},
+                },
             },
         },
     }
 }
 
 
-async def read_uploads(request: Request, *, most: int) -> list[Upload]:
-    """The posters of a request, at least one, in order.
+async def read_uploads(request: Request, *, most: int, fetcher: Fetcher | None) -> list[Upload]:
+    """The posters of a request, at least one, in order; one whose URL gives none has its problem in its place.
 
-    Raises ProblemError: 400 for a body that cannot be parsed, 413 for more than `most` posters, 415 for a body of
-    another type, 422 for one without posters.
+    fetcher: None where URLs are not fetched. Raises ProblemError: 400 for a body that cannot be parsed, 403 for URLs
+    that are not fetched here, 413 for more than `most` posters, 415 for a body of another type, 422 for one without
+    posters.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         found = await _parts(request, most=most)
     elif kind == "application/json":
-        found = _in_json(await request.body())
+        return await _in_json(await request.body(), most=most, fetcher=fetcher)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         found = [Upload("0", await request.body())]
     else:
@@ -93,15 +115,31 @@ async def _parts(request: Request, *, most: int) -> list[Upload]:
     return found
 
 
-def _in_json(body: bytes) -> list[Upload]:
+async def _in_json(body: bytes, *, most: int, fetcher: Fetcher | None) -> list[Upload]:
     try:
-        images = PostersInJson.model_validate_json(body).images
+        posters = PostersInJson.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         status = 400 if first["type"] == "json_invalid" else 422
         place = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise ProblemError(status, f"{place}: {first['msg']}; {_HOW}") from error
-    return [Upload(str(place), _decoded(text, place)) for place, text in enumerate(images)]
+        raise ProblemError(status, f"{place}: {first['msg'].removeprefix('Value error, ')}; {_HOW}") from error
+    if len(posters.images) + len(posters.urls) > most:
+        raise _too_many(most)
+    found = [Upload(str(place), _decoded(text, place)) for place, text in enumerate(posters.images)]
+    if not posters.urls:
+        return found
+    if fetcher is None:
+        raise ProblemError(403, "urls: this server fetches no URLs; send the posters themselves")
+    room = fetcher.room()
+    return found + await asyncio.gather(*(_fetched(fetcher, url, room) for url in posters.urls))
+
+
+async def _fetched(fetcher: Fetcher, url: str, room: Room) -> Upload:
+    name = urlsplit(url).path.rpartition("/")[2] or url
+    try:
+        return Upload(name, await fetcher.fetch(url, room))
+    except ProblemError as error:
+        return Upload(name, error.problem)
 
 
 def _decoded(text: str, place: int) -> bytes:

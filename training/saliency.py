@@ -60,7 +60,9 @@ class HeatMaps:
         )
         def heat(images: Any, genres: Any, mirrored: Any) -> Any:
             scores = model(images, training=False)
-            chosen = tf.gather(tf.cast(scores, tf.float32), genres, batch_dims=1)
+            numbers = tf.cast(scores, tf.float32)
+            genres = tf.where(genres < 0, tf.argmax(numbers, axis=-1, output_type=tf.int32), genres)
+            chosen = tf.gather(numbers, genres, batch_dims=1)
             maps = _last_maps(images, scores)
             # Of the logit by way of the score: scores that are means of several sigmoids have no logit in the graph.
             slope = tf.maximum(chosen * (1 - chosen), _MIN_SLOPE)[:, None, None]
@@ -75,12 +77,18 @@ class HeatMaps:
                 total += tf.image.resize(shares[..., None], (height_px, width_px), "bicubic")[..., 0]
             total = tf.nn.relu(total)
             most = tf.reduce_max(total, axis=(1, 2), keepdims=True)
-            return tf.math.divide_no_nan(total, most)
+            return tf.math.divide_no_nan(total, most), numbers
 
         self._maps_of, self._heat = maps_of, heat
 
     def __call__(self, images: Array, genres: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
         """images: uint8 [N, H, W, 3]; genres: N indices. Returns float32 [N, H, W] from 0 to 1."""
+        return self.with_scores(images, genres)[0]
+
+    def with_scores(
+        self, images: Array, genres: Any
+    ) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.float32]]]:
+        """As a call, with -1 for the genre of the highest score, and the model's scores, float32 [N, genres]."""
         import tensorflow as tf  # noqa: PLC0415
 
         if images.shape[1:] != self._size:
@@ -92,9 +100,9 @@ class HeatMaps:
         for start in range(0, len(images), _BATCH_SIZE):
             batch = tf.constant(images[start : start + _BATCH_SIZE], tf.float32)
             wanted = tf.constant(np.asarray(genres[start : start + _BATCH_SIZE]), tf.int32)
-            found.append(self._heat(batch, wanted, tf.constant(self._mirrored)).numpy())
-        maps: np.ndarray[Any, np.dtype[np.float32]] = np.concatenate(found)
-        return maps
+            found.append([each.numpy() for each in self._heat(batch, wanted, tf.constant(self._mirrored))])
+        maps, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return maps, scores
 
     def _find_mirrored(self) -> list[bool]:
         """Which maps see the poster mirrored: a change in the picture's left half shows in their right half."""

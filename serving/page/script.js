@@ -14,21 +14,24 @@ let maxUploadBytes = Infinity;
 let toldVersion = null;
 let latest = null; // the newest request; the answers of older ones are dropped
 let previewUrl = null;
-let poster = null; // the file that the bars are of
+let poster = null; // the file, or the address, that the bars are of
 let heatUrl = null;
 
 async function asked(path, options) {
   return (await answered(path, options)).json();
 }
 
-async function answered(path, options) {
+async function answered(path, options = {}) {
   let response;
+  const key = sessionStorage.getItem("key");
+  const authorization = key ? { Authorization: `Bearer ${key}` } : {};
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers: { ...options.headers, ...authorization } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server cannot be reached. Is it still running?");
   }
+  $("by-key").hidden = response.status !== 401;
   if (!response.ok) {
     const answer = await response.json().catch(() => null);
     const busy = "The server is busy or starting. Try again in a moment.";
@@ -43,6 +46,7 @@ async function tellModel() {
     const model = await asked("v1/model");
     maxUploadBytes = model.max_upload_bytes;
     toldVersion = model.version;
+    $("by-url").hidden = !model.fetches_urls;
     const made = new Date(model.created_at).toLocaleDateString(undefined, { dateStyle: "medium" });
     $("model").replaceChildren("Model ", strong(model.version), `, ${model.architecture}, ${made}`);
     const map = model.metrics.macro_map;
@@ -62,22 +66,34 @@ async function tellModel() {
   }
 }
 
-async function read(file) {
+// given: a File, or an address that the server fetches.
+async function read(given) {
   latest?.abort();
   const request = (latest = new AbortController());
-  poster = file;
+  poster = given;
   hideHeat();
-  showPoster(file);
   $("error").hidden = true;
-  if (file.size > maxUploadBytes) {
-    fail(`This file has ${megabytes(file.size)} MB; the server takes up to ${megabytes(maxUploadBytes)} MB.`);
+  if (given instanceof Blob) {
+    showPoster(given, given.name || "Pasted poster");
+  } else {
+    filled(false);
+    $("caption").hidden = true;
+  }
+  if (given.size > maxUploadBytes) {
+    fail(`This file has ${megabytes(given.size)} MB; the server takes up to ${megabytes(maxUploadBytes)} MB.`);
     return;
   }
   document.body.classList.add("busy");
   $("status").textContent = "Looking at the poster…";
   try {
-    const answer = await asked("v1/predict", { method: "POST", body: formOf(file), signal: request.signal });
-    if (request === latest) showGenres(answer.posters[0], answer.version);
+    const answer = await asked("v1/predict", { ...posting(given), signal: request.signal });
+    if (request !== latest) return;
+    showGenres(answer.posters[0], answer.version);
+    if (given instanceof Blob) return;
+    // The page itself asks no other host than its own.
+    const picture = await answered("v1/explain?picture=poster", { ...posting(given), signal: request.signal });
+    const blob = await picture.blob();
+    if (request === latest) showPoster(blob, answer.posters[0].name);
   } catch (error) {
     if (request === latest && error.name !== "AbortError") fail(error.message);
   } finally {
@@ -85,10 +101,14 @@ async function read(file) {
   }
 }
 
-function formOf(file) {
-  const form = new FormData();
-  form.append("image", file, file.name || "pasted");
-  return form;
+function posting(given) {
+  if (given instanceof Blob) {
+    const form = new FormData();
+    form.append("image", given, given.name || "pasted");
+    return { method: "POST", body: form };
+  }
+  const headers = { "Content-Type": "application/json" };
+  return { method: "POST", headers, body: JSON.stringify({ urls: [given] }) };
 }
 
 async function showHeat(button, genre) {
@@ -100,7 +120,7 @@ async function showHeat(button, genre) {
   $("looking").textContent = `Looking for what speaks for ${genre}…`;
   try {
     const path = `v1/explain?picture=layer&genre=${encodeURIComponent(genre)}`;
-    const picture = await (await answered(path, { method: "POST", body: formOf(of) })).blob();
+    const picture = await (await answered(path, posting(of))).blob();
     if (button.ariaPressed !== "true" || of !== poster) return;
     heatUrl = URL.createObjectURL(picture);
     $("heat").src = heatUrl;
@@ -122,15 +142,15 @@ function hideHeat() {
   $("looking").textContent = "Press a genre to see where the model looks.";
 }
 
-function showPoster(file) {
+function showPoster(picture, name) {
   if (previewUrl) URL.revokeObjectURL(previewUrl);
-  previewUrl = URL.createObjectURL(file);
+  previewUrl = URL.createObjectURL(picture);
   const preview = $("preview");
   preview.onload = () => filled(true);
   preview.onerror = () => filled(false);
   preview.src = previewUrl;
-  preview.alt = `The poster ${file.name || "that was pasted"}`;
-  $("name").textContent = file.name || "Pasted poster";
+  preview.alt = `The poster ${name}`;
+  $("name").textContent = name;
   $("caption").hidden = false;
 }
 
@@ -214,6 +234,17 @@ $("pick").addEventListener("change", (event) => {
   const [file] = event.target.files;
   if (file) read(file);
   event.target.value = ""; // so that the same file can be picked again
+});
+
+$("by-key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("key", $("key").value.trim());
+  tellModel();
+});
+
+$("by-url").addEventListener("submit", (event) => {
+  event.preventDefault();
+  read($("url").value);
 });
 
 addEventListener("paste", (event) => {

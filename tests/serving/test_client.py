@@ -17,7 +17,7 @@ from cluster.errors import ServingError
 from serving.answers import RefusedPoster, ScoredPoster
 from serving.client import Client, EndpointError
 from serving.follower import Follower
-from serving.interface import build_api
+from serving.interface import Limits, build_api
 from serving.problems import problem_response
 from tests.serving.conftest import Poster, Register
 from tests.serving.test_commands import run
@@ -48,7 +48,7 @@ def moody(registry: Registry, register: Register) -> Moody:
     register("v1")
     registry.promote("v1")
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    return Moody(build_api(follower, max_upload_bytes=100_000))
+    return Moody(build_api(follower, Limits(max_upload_bytes=100_000)))
 
 
 @pytest.fixture

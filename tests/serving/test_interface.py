@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from serving.follower import Follower
-from serving.interface import build_api
+from serving.interface import Limits, build_api
 from tests.serving.conftest import Poster, Register
 from training.bundle import GenreWorth
 from training.registry import Registry
@@ -26,7 +26,7 @@ MAX_BYTES = 50_000
 def empty(registry: Registry) -> Iterator[TestClient]:
     """A server without a model."""
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+    with TestClient(build_api(follower, Limits(max_upload_bytes=MAX_BYTES))) as client:
         yield client
 
 
@@ -35,7 +35,7 @@ def client(registry: Registry, register: Register) -> Iterator[TestClient]:
     register("v1")
     registry.promote("v1")
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES, max_posters=3)) as client:
+    with TestClient(build_api(follower, Limits(max_upload_bytes=MAX_BYTES, max_posters=3))) as client:
         yield client
 
 
@@ -110,10 +110,10 @@ def test_top_and_threshold_choose_what_is_told(client: TestClient, poster: Poste
         ),
         (415, "a body of type nothing holds no posters", {}),
         (400, "the body: Invalid JSON", {"content": b"{", "headers": {"content-type": "application/json"}}),
-        (422, "images: Field required", {"json": {}}),
-        (422, "images: List should have at least 1 item", {"json": {"images": []}}),
+        (422, "the body: neither images nor urls", {"json": {}}),
+        (422, "the body: neither images nor urls", {"json": {"images": [], "urls": []}}),
         (422, "images.1: not base64", {"json": {"images": ["aGk=", "***"]}}),
-        (422, "urls: Extra inputs are not permitted", {"json": {"images": ["aGk="], "urls": []}}),
+        (422, "links: Extra inputs are not permitted", {"json": {"images": ["aGk="], "links": []}}),
         (400, "Missing boundary", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}),
         (413, "more than 3 posters in one request", {"files": [("image", b"x")] * 4}),
         (413, "more than 3 posters in one request", {"json": {"images": ["aGk="] * 4}}),
@@ -257,7 +257,7 @@ def test_genres_are_told_with_their_thresholds_and_worth(registry: Registry, reg
     register("v1", genre_metrics=(worth,))
     registry.promote("v1")
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+    with TestClient(build_api(follower, Limits(max_upload_bytes=MAX_BYTES))) as client:
         answer = client.get("/v1/genres").json()
     assert answer["version"] == "v1"
     red, green, _ = answer["genres"]
@@ -282,7 +282,7 @@ def test_a_refused_version_is_told_by_the_model_endpoint(
     register("v2")
     registry.promote("v1")
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    with TestClient(build_api(follower, max_upload_bytes=MAX_BYTES)) as client:
+    with TestClient(build_api(follower, Limits(max_upload_bytes=MAX_BYTES))) as client:
         registry.store.put("models/v2/model.keras", b"altered")
         registry.promote("v2")
         follower.poll()

@@ -1,0 +1,63 @@
+"""The endpoint's metrics, through Ray's Prometheus."""
+
+from __future__ import annotations
+
+from ray.util.metrics import Counter, Histogram
+
+from serving.access import Access
+
+_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000]
+_POSTERS = [1, 2, 4, 8, 16, 32, 64]
+
+
+class ServeMetrics:
+    """A listener of `serving.access`: counts each request, its posters, their stages, and what they were told.
+
+    Ray puts `ray_` before the names, and `_total` after those of counters. Its own `ray_serve_…` have the queues and
+    the replicas.
+    """
+
+    def __init__(self) -> None:
+        self._requests = Counter("onesheet_requests", "Requests by route and status.", ("path", "status"))
+        self._request_ms = Histogram(
+            "onesheet_request_ms", "From a request's first byte to its answer's last.", _MS, ("path",)
+        )
+        self._posters = Counter(
+            "onesheet_posters", "Posters by the model's version, and what became of them.", ("version", "outcome")
+        )
+        self._batch = Histogram("onesheet_request_posters", "Posters of a request.", _POSTERS)
+        self._decode_ms = Histogram("onesheet_decode_ms", "Reading and resizing a poster.", _MS)
+        self._predict_ms = Histogram(
+            "onesheet_predict_ms", "The model, for the posters scored together.", _MS, ("version",)
+        )
+        self._genres = Counter(
+            "onesheet_genres", "Posters for which a genre passed its threshold.", ("genre", "version")
+        )
+        self._scores = Counter(
+            "onesheet_genre_scores",
+            "The sum of a genre's scores; by the posters scored, their mean.",
+            ("genre", "version"),
+        )
+
+    def __call__(self, access: Access) -> None:
+        self._requests.inc(1, {"path": access.path, "status": str(access.status)})
+        self._request_ms.observe(max(access.ms, 1e-3), {"path": access.path})
+        if access.path != "/v1/predict" or not access.posters or access.version is None:
+            return
+        version = {"version": access.version}
+        self._batch.observe(access.posters)
+        scored = len(access.predictions)
+        for outcome, count in (("scored", scored), ("refused", access.posters - scored)):
+            if count:
+                self._posters.inc(count, {**version, "outcome": outcome})
+        for prediction in access.predictions:
+            self._decode_ms.observe(max(prediction.decode_ms, 1e-3))
+            for genre in prediction.genres:
+                labels = {**version, "genre": genre.genre}
+                if genre.passes:
+                    self._genres.inc(1, labels)
+                if genre.score > 0:
+                    self._scores.inc(genre.score, labels)
+        # The same for all posters of a batch.
+        for predict_ms in {prediction.predict_ms for prediction in access.predictions}:
+            self._predict_ms.observe(max(predict_ms, 1e-3), version)

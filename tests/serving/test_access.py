@@ -1,0 +1,152 @@
+"""Who may ask, how often and how long; and what the log says of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from serving.access import Access, write_line
+from serving.follower import Follower
+from serving.interface import Limits, build_api
+from serving.keys import Keys
+from serving.limits import RateLimiter
+from tests.serving.conftest import Poster, Register
+from training.registry import Registry
+
+KEY = "0123456789abcdef0123"
+Serve = Callable[..., TestClient]
+
+
+@pytest.fixture
+def heard() -> list[Access]:
+    return []
+
+
+@pytest.fixture
+def serve(registry: Registry, register: Register, heard: list[Access]) -> Iterator[Serve]:
+    register("v1")
+    registry.promote("v1")
+    clients = []
+
+    def start(**limits: Any) -> TestClient:
+        follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
+        given = Limits(**{"max_upload_bytes": 50_000, "listeners": (heard.append, write_line), **limits})
+        client = TestClient(build_api(follower, given), raise_server_exceptions=False)
+        clients.append(client.__enter__())
+        return client
+
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def test_each_request_is_recorded_with_its_route_and_its_posters(
+    serve: Serve, heard: list[Access], poster: Poster
+) -> None:
+    client = serve()
+    parts = [("image", ("1.jpg", poster("red"))), ("image", ("2.txt", b"hello"))]
+    answer = client.post("/v1/predict?top=1", files=parts, headers={"X-Request-ID": "mine-1"})
+    client.get("/v1/nothing")
+    client.get("/wp-admin.php")
+    predict, nothing, scan = heard
+    assert (predict.method, predict.path, predict.status, predict.request_id) == ("POST", "/v1/predict", 200, "mine-1")
+    assert (predict.posters, len(predict.predictions), predict.version) == (2, 1, "v1")
+    assert predict.bytes_in > len(poster("red"))
+    assert predict.ms > 0
+    assert answer.headers["X-Request-ID"] == "mine-1"
+    assert answer.headers["Onesheet-Version"] == "v1"
+    assert {(it.path, it.status) for it in (nothing, scan)} == {("unknown", 404)}
+    assert len(nothing.request_id) == 32
+
+
+@pytest.mark.parametrize("given", ["a" * 65, "evil\u00e9", "two words", '{"a":1}'])
+def test_a_callers_id_that_could_harm_a_log_is_replaced(serve: Serve, heard: list[Access], given: str) -> None:
+    serve().get("/healthz", headers=[(b"X-Request-ID", given.encode())])
+    assert heard[0].request_id != given
+    assert len(heard[0].request_id) == 32
+
+
+def test_the_log_has_a_line_of_json_a_request_without_bytes_or_keys(
+    serve: Serve, poster: Poster, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve(keys=Keys({"alice": KEY}))
+    with caplog.at_level(logging.INFO, logger="serving.access"):
+        client.get("/healthz")
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "image/jpeg"}
+        client.post("/v1/predict", content=poster("red"), headers=headers)
+    [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == "serving.access"]
+    assert line.keys() == {
+        *("time", "request_id", "method", "path", "status", "ms", "bytes_in"),
+        *("caller", "posters", "scored", "version"),
+    }
+    assert (line["caller"], line["posters"], line["status"]) == ("alice", 1, 200)
+    assert KEY not in caplog.text
+
+
+def test_without_a_key_of_its_own_nobody_is_answered(serve: Serve, poster: Poster, heard: list[Access]) -> None:
+    client = serve(keys=Keys({"alice": KEY}))
+    for headers in ({}, {"Authorization": "Bearer nobodys-key-at-all"}, {"Authorization": f"Basic {KEY}"}):
+        answer = client.post("/v1/predict", content=poster("red"), headers={"Content-Type": "image/jpeg", **headers})
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert answer.headers["Content-Type"] == "application/problem+json"
+    # Turned away before anything of the poster was read.
+    assert [it.posters for it in heard] == [0, 0, 0]
+    known = {"Authorization": f"Bearer {KEY}", "Content-Type": "image/jpeg"}
+    assert client.post("/v1/predict", content=poster("red"), headers=known).status_code == 200
+    assert heard[-1].caller == "alice"
+    for path in ("/", "/healthz", "/readyz", "/docs"):
+        assert client.get(path).status_code == 200
+
+
+def test_who_asks_too_often_hears_when_to_ask_again(serve: Serve) -> None:
+    client = serve(keys=Keys({"alice": KEY, "bob": KEY + "x"}), limiter=RateLimiter("2/minute"))
+    asked = [client.get("/v1/model", headers={"Authorization": f"Bearer {KEY}"}) for _ in range(3)]
+    assert [answer.status_code for answer in asked] == [200, 200, 429]
+    assert 1 <= int(asked[-1].headers["Retry-After"]) <= 60
+    assert client.get("/v1/model", headers={"Authorization": f"Bearer {KEY}x"}).status_code == 200
+
+
+def test_a_request_that_takes_too_long_is_answered_with_504(
+    serve: Serve, heard: list[Access], poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(timeout_s=0.2)
+    from serving.predictor import Predictor
+
+    monkeypatch.setattr(Predictor, "predict", lambda _self, _images: time.sleep(1.5))
+    began = time.monotonic()
+    answer = client.post("/v1/predict", content=poster("red"), headers={"Content-Type": "image/jpeg"})
+    assert answer.status_code == 504
+    assert answer.json()["detail"] == "not answered within 0.2 s; send fewer posters at once"
+    assert time.monotonic() - began < 1.2
+    assert heard[-1].status == 504
+
+
+def test_a_crash_is_recorded_as_what_it_is(
+    serve: Serve, heard: list[Access], poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+    from serving.predictor import Predictor
+
+    monkeypatch.setattr(Predictor, "predict", lambda _self, _images: 1 / 0)
+    answer = client.post("/v1/predict", content=poster("red"), headers={"Content-Type": "image/jpeg"})
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert heard[-1].status == 500
+
+
+def test_pages_from_elsewhere_may_ask_only_where_they_are_named(serve: Serve) -> None:
+    origin = {"Origin": "https://example.org"}
+    assert "Access-Control-Allow-Origin" not in serve().get("/v1/model", headers=origin).headers
+    named = serve(cors_origins=("https://example.org",))
+    assert named.get("/v1/model", headers=origin).headers["Access-Control-Allow-Origin"] == "https://example.org"
+    other = named.get("/v1/model", headers={"Origin": "https://elsewhere.org"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+    asked = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    assert named.options("/v1/predict", headers=asked).status_code == 200
