@@ -45,7 +45,7 @@ def inspect(data: bytes, *, max_pixels: int) -> PosterFacts | Rejected:
     try:
         opened.draft("L", (_HASH_SIDE_PX, _HASH_SIDE_PX))
         opened.load()
-        grey = opened.convert("L")
+        grey = _in_eight_bits(opened).convert("L")
         darkest, lightest = cast("tuple[int, int]", grey.getextrema())
         if lightest - darkest <= _BLANK_SPREAD:
             return Rejected(Reason.PLACEHOLDER, f"{size[0]}x{size[1]} of a single tone")
@@ -68,7 +68,7 @@ def warm_up() -> None:
 
 
 def decode(data: bytes, *, max_pixels: int) -> Image.Image | Rejected:
-    """The picture, loaded whole; of an animation the first frame. Never raises on any bytes.
+    """The picture, loaded whole, in 8 bits a channel; of an animation the first frame. Never raises on any bytes.
 
     The size is read from the header and checked before any pixel is decoded, so a decompression bomb costs nothing.
     """
@@ -77,9 +77,9 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image | Rejected:
         return opened
     try:
         opened.load()
+        return _in_eight_bits(opened)
     except Exception as error:  # noqa: BLE001, RUF100  as above
         return _broken(error)
-    return opened
 
 
 def _opened(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile | Rejected:
@@ -103,6 +103,13 @@ def _opened(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile | Rejected:
     if min(image.size) < MIN_SIDE_PX:
         return Rejected(Reason.TOO_SMALL, f"{image.width}x{image.height}, at least {MIN_SIDE_PX} px a side")
     return image
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """A PNG's grey of 16 bits by its higher byte: Pillow's own conversion makes white of all but the darkest."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _broken(error: Exception) -> Rejected:

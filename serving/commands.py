@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,7 @@ from rich.markup import escape
 
 from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import ServingError
-from cluster.settings import load_settings
+from cluster.settings import Settings, load_settings
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -59,7 +61,10 @@ def serve(
 
 
 def predict(
-    posters: Annotated[list[Path], typer.Argument(help="Image files: JPEG, PNG, WebP or GIF.", metavar="POSTER...")],
+    posters: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Image files: JPEG, PNG, WebP or GIF.", metavar="[POSTER]...", show_default=False),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", help="A registered version, or `latest`.", show_default="the one in production"),
@@ -69,12 +74,21 @@ def predict(
         typer.Option(help="Ask this endpoint, in place of loading the model here.", show_default=False),
     ] = None,
     top: Annotated[int, typer.Option(help="Genres to show for each poster.", min=1)] = 5,
+    input_url: Annotated[
+        str | None,
+        typer.Option("--input", help="Score every picture below this folder or s3:// prefix.", show_default=False),
+    ] = None,
+    output_url: Annotated[
+        str | None,
+        typer.Option("--output", help="And put a table of Parquet parts into this one.", show_default=False),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell the genres of poster files, without a server, or by one.
+    """Tell the genres of poster files, without a server, or by one; or of all posters below a prefix.
 
-    Exits with 1 if a file is missing or is no image; the others are told all the same.
+    Exits with 1 if a file is missing or is no image; the others are told all the same. With --input and --output the
+    work is spread over the Ray cluster, and a run that was interrupted is gone on with by the same command.
 
     Examples:
 
@@ -83,6 +97,8 @@ def predict(
         onesheet predict posters/*.jpg --top 3 --json
 
         onesheet predict poster.jpg --url http://127.0.0.1:8000
+
+        onesheet predict --input s3://posters/onesheet/posters/ --output s3://posters/genres.parquet
     """
     from serving.client import Client  # noqa: PLC0415
     from serving.poster_files import RemoteScorer, Scorer, load_predictor, predict_files, why_not  # noqa: PLC0415
@@ -90,6 +106,13 @@ def predict(
     from training.registry import Registry  # noqa: PLC0415
 
     settings = load_settings(store=store)
+    if input_url is not None or output_url is not None:
+        if not (input_url and output_url) or posters or url:
+            raise ServingError("--input and --output go together, and without POSTERs and --url")
+        _predict_all(settings, model, input_url, output_url, as_json=as_json)
+        return
+    if not posters:
+        raise ServingError("no posters: name files, or give --input and --output")
     predictor: Scorer
     if url is None:
         registry = Registry(open_store(settings.store))
@@ -110,6 +133,29 @@ def predict(
         say(f"[bold red]onesheet:[/] {escape(sentence)}")
     if failures:
         raise typer.Exit(1)
+
+
+def _predict_all(settings: Settings, model: str | None, input_url: str, output_url: str, *, as_json: bool) -> None:
+    from cluster.nodes import connect  # noqa: PLC0415
+    from serving.batch import predict_all  # noqa: PLC0415
+    from training.live import live_line  # noqa: PLC0415
+    from training.registry import Registry  # noqa: PLC0415
+
+    began = time.monotonic()
+    with connect(settings), live_line() as on_event:
+        totals = predict_all(
+            Registry(open_store(settings.store)),
+            model,
+            input_url=input_url,
+            output_url=output_url,
+            max_pixels=settings.max_poster_pixels,
+            say=say,
+            progress=lambda done, total: on_event({"what": "parts", "step": done, "steps": total}),
+        )
+    seconds = time.monotonic() - began
+    say(f"{totals.posters:,} posters, {totals.refused:,} refused; {totals.made:,} parts made in {seconds:.0f} s")
+    say(f"[bold]{escape(output_url)}[/] holds them: pandas.read_parquet reads it as one table")
+    finish({**asdict(totals), "output": output_url, "seconds": round(seconds, 1)}, as_json=as_json)
 
 
 def _table(results: list[FileOutcome], *, top: int) -> Any:

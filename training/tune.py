@@ -58,7 +58,7 @@ class SearchOptions:
     space: str
     space_name: str
     dataset_id: str | None = None
-    trials: int = 40
+    trials: int
     minutes: float | None = None
     workers: int = 1
     cpus_per_worker: int | None = None
@@ -234,6 +234,7 @@ def _carry_out(planned: Search, store: Store, say: Say, on_event: Events, *, tra
         _tune(planned, store, board.trials, say, on_event)
     finally:
         del _boards[planned.name]
+    board.cut()
     best = next(filter(has_score, ranked(board.trials)), None)
     if best is None:
         reasons = {trial.remark for trial in board.trials if trial.remark}
@@ -280,17 +281,7 @@ class Board:
 
     def ended(self, config: Mapping[str, Any], state: State, remark: str = "") -> None:
         """A trial is over: read what its run left, keep it, tell it."""
-        run = self._search.run_of(config[NUMBER], config[DRAWN])
-        history = list(kept_history(run, self._store).values())
-        trial = self._trials[config[NUMBER]] = replace(
-            self._trials[config[NUMBER]],
-            state=state,
-            score=max((row[SCORE] for row in history), default=None),
-            epochs=len(history),
-            seconds=sum(row["seconds"] for row in history),
-            history=tuple({name: row[name] for name in ("epoch", "loss", SCORE, "seconds")} for row in history),
-            remark=remark,
-        )
+        trial = self._trials[config[NUMBER]] = self._account(self._trials[config[NUMBER]], state, remark)
         self.write()
         words = [f"trial {trial.number}/{self._search.trials}", trial.architecture]
         if trial.score is None:
@@ -302,6 +293,26 @@ class Board:
             words.append(f"best {best.score:.3f}")
         self._say("  ".join(words))
         self._on_event({"what": "trials", "step": len(self._trials), "steps": self._search.trials})
+
+    def cut(self) -> None:
+        """The search is over: what a smaller budget left unfinished goes no further."""
+        running = [trial for trial in self.trials if trial.state == "running"]
+        for trial in running:
+            self._trials[trial.number] = self._account(trial, "stopped", "the budget ended before it")
+        if running:
+            self.write()
+
+    def _account(self, trial: Trial, state: State, remark: str) -> Trial:
+        history = list(kept_history(self._search.run_of(trial.number, trial.drawn), self._store).values())
+        return replace(
+            trial,
+            state=state,
+            score=max((row[SCORE] for row in history), default=None),
+            epochs=len(history),
+            seconds=sum(row["seconds"] for row in history),
+            history=tuple({name: row[name] for name in ("epoch", "loss", SCORE, "seconds")} for row in history),
+            remark=remark,
+        )
 
     def write(self, winner: Trial | None = None, metrics: Mapping[str, float] | None = None) -> None:
         """Keep the trials and their page."""

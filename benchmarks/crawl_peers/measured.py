@@ -18,6 +18,8 @@ import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
 _INTERVAL_S = 0.1
+# The kernel walks every page of a process to tell its PSS: of 10 GB that takes longer than the interval.
+_MOST_OF_A_CORE = 0.02
 # How long descendants may outlive the command before they are ended.
 _GRACE_S = 10
 
@@ -45,7 +47,8 @@ def run(
 
     CPU: wait4's rusage of the command, which includes the descendants that their parents waited for, and of each
     orphan, which becomes our child (a Linux subreaper's right), so that short-lived processes are counted too.
-    Memory: the proportional set size (PSS: shared pages divided by their users) summed over the tree, each 100 ms.
+    Memory: the proportional set size (PSS: shared pages divided by their users) summed over the tree, each
+    100 ms, or less often where looking takes long.
     not_ours: children of this process that are no part of the command (nginx).
     """
     _adopt_orphans()
@@ -93,7 +96,9 @@ class _Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(_INTERVAL_S):
+        wait_s = _INTERVAL_S
+        while not self._over.wait(wait_s):
+            began = time.monotonic()
             processes = _tree(self._before)
             total = 0
             for process in processes:
@@ -101,6 +106,7 @@ class _Memory:
                     memory = process.memory_full_info()
                     total += getattr(memory, "pss", memory.rss)
             self.peak_bytes = max(self.peak_bytes, total)
+            wait_s = max(_INTERVAL_S, (time.monotonic() - began) / _MOST_OF_A_CORE)
             if time.monotonic() > self._ends_at:
                 _kill(processes)
 

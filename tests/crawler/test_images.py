@@ -10,12 +10,13 @@ import zlib
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from crawler.images import FORMATS, inspect
+from crawler.images import FORMATS, decode, inspect
 from crawler.outcomes import PosterFacts, Reason, Rejected
 from crawler.site.drawing import draw_poster
 from crawler.titles import Title
@@ -62,11 +63,29 @@ def test_each_format_has_its_facts(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"), [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("PNG", "I;16"), ("PNG", "1")]
+    ("kind", "mode"), [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("PNG", "1")]
 )
 def test_every_colour_mode_has_facts(kind: str, mode: str) -> None:
     data = _picture(kind, mode)
     assert isinstance(inspect(data, max_pixels=LIMIT), PosterFacts)
+
+
+def test_a_png_of_16_bits_has_the_tones_and_the_hash_of_its_twin_of_8() -> None:
+    with Image.open(io.BytesIO(_poster())) as poster:
+        eight = np.asarray(poster.convert("L"))
+    twins = []
+    for tones in (eight, eight.astype(np.uint16) * 257):
+        out = io.BytesIO()
+        Image.fromarray(tones).save(out, "PNG")
+        twins.append(out.getvalue())
+    assert b"\x10\x00" in twins[1][:40], "a PNG's header has its bits a channel and its kind"
+    one, other = (decode(data, max_pixels=LIMIT) for data in twins)
+    assert isinstance(one, Image.Image)
+    assert isinstance(other, Image.Image)
+    assert np.array_equal(np.asarray(one.convert("L")), np.asarray(other.convert("L")))
+    hashes = [facts.phash for data in twins if isinstance(facts := inspect(data, max_pixels=LIMIT), PosterFacts)]
+    assert len(hashes) == 2
+    assert hashes[0] == hashes[1]
 
 
 def test_the_perceptual_hash_survives_another_size_and_quality() -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from cluster.errors import ServingError
 from serving.answers import RefusedPoster, ScoredPoster
 from serving.client import Client, EndpointError
+from serving.fetching import Fetcher
 from serving.follower import Follower
 from serving.interface import Limits, build_api
+from serving.keys import Keys
 from serving.problems import problem_response
-from tests.serving.conftest import Poster, Register
+from tests.serving.conftest import Poster, Register, Site, running_app
 from tests.serving.test_commands import run
 from training.registry import Registry
 
@@ -53,17 +54,8 @@ def moody(registry: Registry, register: Register) -> Moody:
 
 @pytest.fixture
 def url(moody: Moody) -> Iterator[str]:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(moody, log_level="warning", lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
+    with running_app(moody) as url:
+        yield url
 
 
 def test_posters_are_asked_by_their_bytes_and_their_files(url: str, poster: Poster, tmp_path: Path) -> None:
@@ -83,6 +75,27 @@ def test_posters_are_asked_by_their_bytes_and_their_files(url: str, poster: Post
     [alone] = Client(url).predict([b"hello"]).posters
     assert isinstance(alone, RefusedPoster)
     assert alone.problem.reason == "not_an_image"
+
+
+def test_posters_are_asked_by_their_urls_with_a_key(
+    registry: Registry, register: Register, site: Site, poster: Poster
+) -> None:
+    register("v1")
+    registry.promote("v1")
+    site.answers = {"/red.jpg": poster("red")}
+    fetcher = Fetcher(max_bytes=100_000, networks=(ipaddress.ip_network("127.0.0.1/32"),))
+    limits = Limits(max_upload_bytes=100_000, fetcher=fetcher, keys=Keys({"alice": "0123456789abcdef"}))
+    with running_app(build_api(Follower(registry, poll_interval_s=60, max_pixels=100_000), limits)) as url:
+        with pytest.raises(EndpointError, match="an API key is wanted"):
+            Client(url).predict_urls([site.url("/red.jpg")])
+        client = Client(url, key="0123456789abcdef")
+        [red, inner] = client.predict_urls([site.url("/red.jpg"), "http://127.0.0.2/"]).posters
+        assert isinstance(red, ScoredPoster)
+        assert red.predicted == ["Red"]
+        assert isinstance(inner, RefusedPoster)
+        [alone] = client.predict_urls(["http://127.0.0.2/"]).posters
+        assert isinstance(alone, RefusedPoster)
+        assert alone.problem.reason == "unreachable"
 
 
 def test_the_model_its_genres_and_explanations_are_typed(url: str, poster: Poster) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,56 +15,11 @@ from serving.fetching import Fetcher, is_public
 from serving.follower import Follower
 from serving.interface import Limits, build_api
 from serving.problems import ProblemError
-from tests.serving.conftest import Poster, Register
+from tests.serving.conftest import Poster, Register, Site
 from training.registry import Registry
 
 HERE = ipaddress.ip_network("127.0.0.1/32")
 MAX_BYTES = 20_000
-
-
-class Site(ThreadingHTTPServer):
-    """Answers each path with what `answers` holds for it: a body, (status, headers) or a function."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[str, Any] = {}
-        self.asked: list[str] = []
-        self.headers: list[dict[str, str]] = []
-
-    def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.server_port}{path}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.server.asked.append(path)
-        self.server.headers.append(dict(self.headers))
-        found = self.server.answers.get(path, (404, {}))
-        if callable(found):
-            found = found()
-        status, headers, body = (200, {}, found) if isinstance(found, bytes) else (*found, b"")
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def fetch(url: str, *, networks: tuple[Any, ...] = (HERE,), timeout_s: float = 5) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -16,11 +18,15 @@ from cluster.errors import ServingError
 from cluster.settings import Settings, load_settings
 from cluster.store import FolderStore
 from serving.endpoint import Endpoint, options_for, running
-from tests.serving.conftest import Poster, register_tiny
+from serving.follower import Follower
+from serving.interface import Limits, build_api
+from serving.keys import Keys
+from tests.serving.conftest import Poster, Site, register_tiny, running_app
 from training.registry import Registry
 
 pytestmark = pytest.mark.slow
 
+HERE = ipaddress.ip_network("127.0.0.1/32")
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -54,8 +60,9 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def endpoint(settings: Settings, port: int) -> Iterator[Endpoint]:
-    options = options_for(settings, min_replicas=1, max_replicas=1).model_copy(update={"poll_interval_s": 0.3})
-    with running(options, settings, host="127.0.0.1", port=port) as endpoint:
+    given = options_for(settings, min_replicas=1, max_replicas=1, fetch_urls=True)
+    changes = {"poll_interval_s": 0.3, "url_networks": (HERE,), "rate_limit": "100000/minute"}
+    with running(given.model_copy(update=changes), settings, host="127.0.0.1", port=port) as endpoint:
         yield endpoint
 
 
@@ -126,6 +133,64 @@ def test_a_genre_shows_where_it_is_seen_and_hides_it_again(page: Any, poster: Po
     page.set_input_files("#pick", {"name": "blue.jpg", "mimeType": "image/jpeg", "buffer": poster("blue")})
     page.wait_for_selector("#status strong:has-text('Blue')")
     assert not page.locator("#heat").is_visible(), "another poster has another heat map"
+
+
+def test_a_poster_by_its_address_gets_its_picture_its_bars_and_its_heat(page: Any, site: Site, poster: Poster) -> None:
+    site.answers = {"/posters/red.jpg": poster("red")}
+    page.fill("#url", site.url("/posters/red.jpg"))
+    page.press("#url", "Enter")
+    page.wait_for_selector("#preview:visible")
+    assert page.inner_text("#status").startswith("Red, read in")
+    assert page.inner_text("#name") == "red.jpg"
+    page.get_by_role("button", name="Red", exact=True).click()
+    page.wait_for_selector("#heat:visible")
+    page.fill("#url", "http://169.254.169.254/latest/meta-data/")
+    page.press("#url", "Enter")
+    page.wait_for_selector("#error:visible")
+    assert "no public host answers there" in page.inner_text("#error")
+    assert not page.locator("#preview").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_page_asks_its_user_for_a_key_where_the_server_wants_one(
+    chromium: Any, registry: Registry, poster: Poster
+) -> None:
+    follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
+    limits = Limits(max_upload_bytes=100_000, keys=Keys({"alice": "0123456789abcdef"}))
+    with running_app(build_api(follower, limits)) as url:
+        page = chromium.new_page()
+        page.goto(url)
+        page.wait_for_selector("#by-key:visible")
+        assert not page.locator("#by-url").is_visible()
+        page.get_by_label("This server asks for an API key").fill("0123456789abcdef")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#model strong")
+        assert not page.locator("#by-key").is_visible()
+        page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
+        page.wait_for_selector("#bars li.passes")
+        page.close()
+
+
+def test_requests_and_what_posters_were_told_are_metrics(endpoint: Endpoint, poster: Poster) -> None:
+    import ray
+
+    files = [("image", ("1.jpg", poster("red"))), ("image", ("2.txt", b"hello"))]
+    answer = httpx.post(f"{endpoint.url}/v1/predict", files=files, headers={"X-Request-ID": "from-a-test"})
+    assert answer.headers["X-Request-ID"] == "from-a-test"
+    version = answer.json()["version"]
+    [node] = ray.nodes()
+    metrics = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    wanted = [
+        r'ray_onesheet_requests_total\{[^}]*path="/v1/predict"[^}]*status="200"',
+        rf'ray_onesheet_posters_total\{{[^}}]*outcome="refused"[^}}]*version="{version}"',
+        rf'ray_onesheet_genres_total\{{[^}}]*genre="Red"[^}}]*version="{version}"',
+        r"ray_onesheet_decode_ms_bucket",
+        r"ray_onesheet_predict_ms_bucket",
+    ]
+    deadline = time.monotonic() + 60
+    while missing := [pattern for pattern in wanted if not re.search(pattern, httpx.get(metrics).text)]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])

@@ -100,7 +100,7 @@ def test_what_cannot_be_searched_is_said_before_anything_starts(dataset: tuple[F
 
     def refused(**options: object) -> str:
         with pytest.raises(TrainingError) as error:
-            plan_search(SearchOptions(**{"space": SPACE, "space_name": "space.toml", **options}), store)  # type: ignore[arg-type]
+            plan_search(SearchOptions(**{"space": SPACE, "space_name": "space.toml", "trials": 4, **options}), store)  # type: ignore[arg-type]
         return str(error.value)
 
     with connect(load_settings(), num_cpus=2):
