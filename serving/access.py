@@ -60,11 +60,13 @@ def of(scope: Scope) -> Access:
 class AccessMiddleware:
     """ASGI middleware: makes each request's record, and gives it to the listeners when the request has ended.
 
-    timeout_s: a request that takes longer is answered with 504; what its thread does still ends.
+    timeout_s: a request that takes longer is answered with 504; what its thread does still ends. tells_id: whether the
+    answer has the id, or a proxy in front puts it there.
     """
 
-    def __init__(self, app: ASGIApp, *, listeners: Sequence[Listener], timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, listeners: Sequence[Listener], timeout_s: float, tells_id: bool = True) -> None:
         self.app = app
+        self.tells_id = tells_id
         self.listeners = tuple(listeners)
         self.timeout_s = timeout_s
 
@@ -88,7 +90,8 @@ class AccessMiddleware:
             if message["type"] == "http.response.start":
                 has_begun = True
                 access.status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = access.request_id
+                if self.tells_id:
+                    MutableHeaders(scope=message)[REQUEST_ID] = access.request_id
             await send(message)
 
         try:

@@ -133,6 +133,8 @@ def _replica_api(options: ServeOptions) -> Any:
             limiter=SharedLimiter() if options.rate_limit else None,
             cors_origins=options.cors_origins,
             listeners=(write_line, ServeMetrics()),
+            # Ray Serve's proxy gives each request an id and puts it there.
+            tells_request_id=False,
         ),
     )
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from crawler.outcomes import Rejected
@@ -59,7 +59,7 @@ class Limits:
 
     fetcher: fetches posters by their URLs; without one, URLs are refused. keys: without them everybody may ask.
     limiter: of each caller's requests. cors_origins: pages from elsewhere that may ask. listeners: hear of every
-    request.
+    request. tells_request_id: in the answer's headers, unless a proxy does.
     """
 
     max_upload_bytes: int
@@ -70,16 +70,18 @@ class Limits:
     limiter: Limiter | None = None
     cors_origins: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = (write_line,)
+    tells_request_id: bool = True
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, where the operator asks for one.")
+_bearer = HTTPBearer(auto_error=False, description="An API key.")
 
 
-async def _admit(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+async def _admit(request: Request) -> None:
     """Nothing of a request is read before its caller is known."""
     limits: Limits = request.app.state.limits
     caller = request.client.host if request.client else "?"
     if limits.keys:
+        given = await _bearer(request)
         found = limits.keys.name_of(given.credentials) if given else None
         if found is None:
             said = "this API key is not known here" if given else "an API key is wanted: send Authorization: Bearer KEY"
@@ -121,7 +123,9 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         redoc_url=None,
     )
     _guard(api, limits)
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(_admit)])
+    # Only to be told of on the OpenAPI page; `_admit` reads it.
+    asking = [Security(_bearer)] if limits.keys else []
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(_admit), *asking])
 
     def ready() -> Predictor:
         if follower.predictor is None:
@@ -255,7 +259,12 @@ def _guard(api: FastAPI, limits: Limits) -> None:
             allow_headers=["Authorization", "Content-Type", access.REQUEST_ID],
             expose_headers=[access.REQUEST_ID, "Onesheet-Genre", "Onesheet-Score", _VERSION],
         )
-    api.add_middleware(AccessMiddleware, listeners=limits.listeners, timeout_s=limits.timeout_s)
+    api.add_middleware(
+        AccessMiddleware,
+        listeners=limits.listeners,
+        timeout_s=limits.timeout_s,
+        tells_id=limits.tells_request_id,
+    )
 
 
 def _of(outcome: Outcome | Rejected) -> Outcome | Problem:

@@ -98,6 +98,7 @@ def test_without_a_key_of_its_own_nobody_is_answered(serve: Serve, poster: Poste
         assert answer.headers["Content-Type"] == "application/problem+json"
     # Turned away before anything of the poster was read.
     assert [it.posters for it in heard] == [0, 0, 0]
+    assert "security" in client.get("/openapi.json").json()["paths"]["/v1/model"]["get"]
     known = {"Authorization": f"Bearer {KEY}", "Content-Type": "image/jpeg"}
     assert client.post("/v1/predict", content=poster("red"), headers=known).status_code == 200
     assert heard[-1].caller == "alice"

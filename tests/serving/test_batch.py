@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -60,7 +61,7 @@ def test_every_picture_has_a_row_and_a_finished_batch_is_left_alone(
     monkeypatch.setattr(batch, "_POSTERS_A_PART", 7)
     said: list[str] = []
     steps: list[tuple[int, int]] = []
-    how = {"input_url": str(many), "output_url": str(tmp_path / "out.parquet"), "max_pixels": 100_000}
+    how: dict[str, Any] = {"input_url": str(many), "output_url": str(tmp_path / "out.parquet"), "max_pixels": 100_000}
     with connect(load_settings(ray_address="local"), num_cpus=2):
         totals = predict_all(production, None, say=said.append, progress=lambda *step: steps.append(step), **how)
         assert (totals.posters, totals.refused, totals.parts, totals.made) == (31, 1, 5, 5)

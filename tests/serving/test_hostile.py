@@ -12,28 +12,39 @@ from typing import Any
 import numpy as np
 import pytest
 import schemathesis
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from cluster.store import FolderStore
 from serving.follower import Follower
 from serving.interface import Limits, build_api
-from tests.serving.conftest import register_tiny
+from tests.serving.conftest import register_tiny, running_app
 from training.registry import Registry
 
 MAX_BYTES = 200_000
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     folder = tmp_path_factory.mktemp("hostile")
     registry = Registry(FolderStore(folder / "store"))
     register_tiny(registry, folder / "v1", "v1")
     registry.promote("v1")
+    return registry
+
+
+def api_of(registry: Registry) -> FastAPI:
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    with TestClient(build_api(follower, Limits(max_upload_bytes=MAX_BYTES, max_posters=8))) as client:
+    return build_api(follower, Limits(max_upload_bytes=MAX_BYTES, max_posters=8))
+
+
+@pytest.fixture(scope="module")
+def client(registry: Registry) -> Iterator[TestClient]:
+    with TestClient(api_of(registry)) as client:
         yield client
 
 
@@ -99,7 +110,14 @@ REFUSED = {
     "a picture cut short": (picture("JPEG")[:-200], 422),
     "a bomb of pixels": (bomb(), 422),
     "a bomb of text": (text_bomb(), 422),
-    "a bomb by its header alone": (b"GIF89a\xff\xff\xff\xff\x80\0\0" + b"\0" * 6, 422),
+    "a bomb by its header alone": (
+        b"GIF89a"
+        + struct.pack("<HHBBB6x", 65535, 65535, 0x80, 0, 0)
+        + b","
+        + struct.pack("<HHHHBB", 0, 0, 65535, 65535, 0, 2)
+        + b"\x02\x4c\x01\0;",
+        422,
+    ),
     "a tracking pixel": (picture("GIF", size=(1, 1)), 422),
     "a PNG with a broken checksum": (picture("PNG")[:60] + b"\0\0\0\0" + picture("PNG")[64:], 422),
 }
@@ -147,7 +165,7 @@ def test_of_an_animation_the_first_frame_counts(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "a" * 5000, "\x00.jpg", '"><script>alert(1)</script>', "\u202egpj.exe", "💥.jpg"]
+    "name", ["../../etc/passwd", "a" * 500, "\x00.jpg", '"><script>alert(1)</script>', "\u202egpj.exe", "💥.jpg"]
 )
 def test_a_name_is_only_ever_repeated(client: TestClient, name: str) -> None:
     answer = client.post("/v1/predict", files=[("image", (name, picture("JPEG"))), ("image", ("b", b"hello"))])
@@ -167,6 +185,7 @@ def test_a_name_is_only_ever_repeated(client: TestClient, name: str) -> None:
         b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n'
         b"Content-Transfer-Encoding: base64\r\n\r\n"
         b"aGVsbG8=\r\n--x--\r\n",
+        b'--x\r\nContent-Disposition: form-data; name="image"; filename="' + b"a" * 5000 + b'"\r\n\r\n\r\n--x--',
         b"\xff" * 1000,
     ],
 )
@@ -197,14 +216,22 @@ def test_a_picture_with_bytes_in_it_that_are_not_its_own_is_answered(
 
 
 @pytest.fixture(scope="module")
-def contract(client: TestClient) -> Any:
-    return schemathesis.openapi.from_asgi("/openapi.json", client.app)
+def contract(registry: Registry) -> Iterator[Any]:
+    with running_app(api_of(registry)) as url:
+        yield schemathesis.openapi.from_url(f"{url}/openapi.json")
 
 
-schema = schemathesis.pytest.from_fixture("contract")
+def test_every_answer_is_one_that_the_open_api_page_names(contract: Any) -> None:
+    tried = 0
+    for found in contract.get_all_operations():
+        operation = found.ok()
 
+        @given(case=operation.as_strategy())
+        @settings(max_examples=25, database=None)
+        def holds(case: schemathesis.Case) -> None:
+            # What the schema calls binary is hardly ever a picture.
+            case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
-@schema.parametrize()
-@settings(max_examples=25)
-def test_every_answer_is_one_that_the_open_api_page_names(case: schemathesis.Case, client: TestClient) -> None:
-    case.call_and_validate(session=client)
+        holds()
+        tried += 1
+    assert tried == 6
