@@ -26,6 +26,8 @@ from training.registry import Registry
 
 pytestmark = pytest.mark.slow
 
+# Far above what the tests before the last one ask for.
+RATE = 400
 HERE = ipaddress.ip_network("127.0.0.1/32")
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -61,7 +63,7 @@ def port() -> int:
 @pytest.fixture(scope="module")
 def endpoint(settings: Settings, port: int) -> Iterator[Endpoint]:
     given = options_for(settings, min_replicas=1, max_replicas=1, fetch_urls=True)
-    changes = {"poll_interval_s": 0.3, "url_networks": (HERE,), "rate_limit": "100000/minute"}
+    changes = {"poll_interval_s": 0.3, "url_networks": (HERE,), "rate_limit": f"{RATE}/minute"}
     with running(given.model_copy(update=changes), settings, host="127.0.0.1", port=port) as endpoint:
         yield endpoint
 
@@ -278,3 +280,16 @@ def test_a_second_server_on_the_same_ray_cluster_is_refused(settings: Settings, 
     ):
         pass
     assert httpx.get(f"{endpoint.url}/readyz").status_code == 200
+
+
+def test_who_asks_too_often_is_turned_away(endpoint: Endpoint) -> None:
+    """The last one here: whoever asks after it, within the minute, is turned away too."""
+    with httpx.Client() as client:
+        for _ in range(RATE + 1):
+            answer = client.get(f"{endpoint.url}/v1/genres")
+            if answer.status_code != 200:
+                break
+        assert answer.status_code == 429
+        assert answer.json()["detail"] == "127.0.0.1 asks too often; ask again later"
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert client.get(f"{endpoint.url}/readyz").status_code == 200
