@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,20 @@ def test_a_crawl_from_a_gzipped_pipe_needs_no_file(site: Site, tmp_path: Path, f
     assert run.returncode == 0, run.stderr
     assert last_json(run)["crawl_id"].startswith("stdin-")
     Harvest(tmp_path / "store").assert_whole(12)
+
+
+def test_scrapys_stats_count_requests_answers_items_and_outcomes(site: Site, tmp_path: Path, finish: Finish) -> None:
+    catalog = write_ids(tmp_path / "ids.txt", _TITLES.titles)
+    command = ("crawl", "posters", "-a", f"catalog={catalog}", "-a", f"store={tmp_path / 'store'}", "-L", "INFO")
+    run = finish("scrapy", *command, rehearsal=site.url)
+    assert run.returncode == 0, run.stderr
+    stats = dict(re.findall(r"'([a-z_/0-9]+)': (\d+)", run.stderr.partition("Dumping Scrapy stats")[2]))
+    stored = sum(path.stat().st_size for path in (tmp_path / "store" / "posters").iterdir())
+    assert int(stats["item_scraped_count"]) == 12
+    assert (int(stats["titles/stored"]), int(stats["titles/no_poster"])) == (11, 1)
+    assert int(stats["posters/bytes"]) == stored
+    # robots.txt, a page a title, and a poster of each but one.
+    assert int(stats["downloader/request_count"]) == int(stats["downloader/response_count"]) >= 24
 
 
 def test_the_bare_spider_of_a_foreign_script_makes_its_own_plan(site: Site, tmp_path: Path, finish: Finish) -> None:
