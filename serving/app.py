@@ -25,10 +25,16 @@ class ServeOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str = Field(description="Object storage: s3://bucket/prefix, or a folder that every node has.")
-    min_replicas: int = Field(default=1, ge=1, description="Replicas that always run.")
+    min_replicas: int = Field(
+        default=1, ge=0, description="Replicas that always run; with 0, the first request after a pause waits for one."
+    )
     max_replicas: int = Field(default=2, ge=1, description="Replicas under the heaviest load.")
     target_ongoing_requests: float = Field(
         default=2, gt=0, description="Requests a replica before another one is started."
+    )
+    upscale_delay_s: float = Field(default=5, ge=0, description="Seconds of more load before a replica is added.")
+    downscale_delay_s: float = Field(
+        default=300, ge=0, description="Seconds of less load before one is taken away, and the last one too."
     )
     max_queued_requests: int = Field(
         default=100, ge=1, description="Requests that wait; further ones are answered with 503."
@@ -84,6 +90,8 @@ def build_app(options: ServeOptions) -> Any:
             "min_replicas": options.min_replicas,
             "max_replicas": options.max_replicas,
             "target_ongoing_requests": options.target_ongoing_requests,
+            "upscale_delay_s": options.upscale_delay_s,
+            "downscale_delay_s": options.downscale_delay_s,
         },
         # Above the target, or load would never show; not far above, or one replica hoards what its sibling could do.
         max_ongoing_requests=max(2, round(options.target_ongoing_requests * 2)),

@@ -26,7 +26,9 @@ _BAR = 24
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8000,
-    min_replicas: Annotated[int, typer.Option(help="Replicas that always run.", min=1)] = 1,
+    min_replicas: Annotated[
+        int, typer.Option(help="Replicas that always run; 0 for none while nobody asks.", min=0)
+    ] = 1,
     max_replicas: Annotated[int, typer.Option(help="Replicas under the heaviest load.", min=1)] = 2,
     fetch_urls: Annotated[
         bool, typer.Option("--fetch-urls", help="Fetch posters that a request names by URL, from public hosts.")

@@ -21,7 +21,8 @@ from serving.app import APP_NAME, ServeOptions, build_app
 from serving.keys import Keys
 from training.registry import Registry
 
-_HEALTH_TIMEOUT_S = 30
+# A replica imports TensorFlow and loads a model before it answers.
+_HEALTH_TIMEOUT_S = 180
 
 
 @dataclass(frozen=True, slots=True)
