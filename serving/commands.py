@@ -65,7 +65,7 @@ def serve(
 def predict(
     posters: Annotated[
         list[Path] | None,
-        typer.Argument(help="Image files: JPEG, PNG, WebP or GIF.", metavar="[POSTER]...", show_default=False),
+        typer.Argument(help="Image files: JPEG, PNG, WebP or GIF.", metavar="POSTER", show_default=False),
     ] = None,
     model: Annotated[
         str | None,
@@ -89,8 +89,9 @@ def predict(
 ) -> None:
     """Tell the genres of poster files, without a server, or by one; or of all posters below a prefix.
 
-    Exits with 1 if a file is missing or is no image; the others are told all the same. With --input and --output the
-    work is spread over the Ray cluster, and a run that was interrupted is gone on with by the same command.
+    Exits with 1 if a file is missing or is no image; the others are told all the same.
+
+    With --input and --output the work is spread over the Ray cluster, and the same command goes on where it ended.
 
     Examples:
 
