@@ -27,7 +27,7 @@ from training.registry import Registry
 pytestmark = pytest.mark.slow
 
 # Far above what the tests before the last one ask for.
-RATE = 400
+RATE = 200
 HERE = ipaddress.ip_network("127.0.0.1/32")
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
