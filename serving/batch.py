@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from cluster.errors import KeyNotFoundError, OnesheetError, ServingError
 from cluster.store import Store, open_store
 from crawler.outcomes import Reason, Rejected
-from serving.predictor import Prediction, Predictor
+from serving.predictor import Prediction, Predictor, predict_among
 from training.quiet import start_tensorflow
 from training.registry import Registry
 
@@ -202,8 +202,7 @@ class PartMaker:
         outcomes: list[Prediction | Rejected] = []
         for some in _batches(keys, _AT_ONCE):
             read = list(self._threads.map(self._read, some))
-            scored = iter(self._predictor.predict([data for data in read if isinstance(data, bytes)]))
-            outcomes += [data if isinstance(data, Rejected) else next(scored) for data in read]
+            outcomes += predict_among(self._predictor.predict, read)
         _put_table(self._output, part.key, table_of(keys, outcomes, self._predictor.card.genres))
 
     def _read(self, key: str) -> bytes | Rejected:

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security
@@ -34,7 +34,7 @@ from serving.fetching import Fetcher
 from serving.follower import Follower
 from serving.keys import Keys
 from serving.limits import Limiter
-from serving.predictor import Prediction, Predictor
+from serving.predictor import Prediction, Predictor, predict_among
 from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented, problem_of
 from serving.uploads import REQUEST_BODY, Upload, read_uploads
 
@@ -99,7 +99,6 @@ async def _uploads(request: Request) -> list[Upload]:
 
 
 Posters = Annotated[list[Upload], Depends(_uploads)]
-Outcome = TypeVar("Outcome")
 
 
 def build_api(follower: Follower, limits: Limits) -> FastAPI:
@@ -160,8 +159,8 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         predictor = ready()
         record = access.of(request.scope)
         record.version = response.headers[_VERSION] = predictor.card.version
-        scored = iter(predictor.predict([poster.data for poster in posters if isinstance(poster.data, bytes)]))
-        outcomes = [poster.data if isinstance(poster.data, Problem) else _of(next(scored)) for poster in posters]
+        told = predict_among(predictor.predict, [poster.data for poster in posters])
+        outcomes = [problem_of(outcome) if isinstance(outcome, Rejected) else outcome for outcome in told]
         record.predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         if len(outcomes) == 1 and isinstance(outcomes[0], Problem):
             raise ProblemError.of(outcomes[0])
@@ -204,9 +203,11 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
             raise ProblemError(422, f"genre: {genre!r} is none of {', '.join(predictor.card.genres)}")
         access.of(request.scope).version = predictor.card.version
         data = posters[0].data
-        explanation = data if isinstance(data, Problem) else _of(predictor.explain(data, genre))
-        if isinstance(explanation, Problem):
-            raise ProblemError.of(explanation)
+        if isinstance(data, Problem):
+            raise ProblemError.of(data)
+        explanation = predictor.explain(data, genre)
+        if isinstance(explanation, Rejected):
+            raise ProblemError.of(problem_of(explanation))
         headers = {
             "Onesheet-Genre": quote(explanation.genre.genre),
             "Onesheet-Score": f"{explanation.genre.score:.6f}",
@@ -265,10 +266,6 @@ def _guard(api: FastAPI, limits: Limits) -> None:
         timeout_s=limits.timeout_s,
         tells_id=limits.tells_request_id,
     )
-
-
-def _of(outcome: Outcome | Rejected) -> Outcome | Problem:
-    return problem_of(outcome) if isinstance(outcome, Rejected) else outcome
 
 
 def _why_not_ready(follower: Follower) -> str:

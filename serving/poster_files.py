@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from crawler.outcomes import Reason, Rejected
 from serving.answers import RefusedPoster
 from serving.client import Client
-from serving.predictor import GenreScore, Prediction, Predictor
+from serving.predictor import GenreScore, Prediction, Predictor, predict_among
 from serving.problems import rejected_of
 from training.quiet import start_tensorflow
 from training.registry import Registry
@@ -101,10 +101,11 @@ def load_predictor(registry: Registry, version: str | None, *, max_pixels: int) 
 def predict_files(predictor: Scorer, paths: list[Path]) -> Iterator[FileOutcome]:
     """One outcome a file, in order; a bad file never spoils its neighbours."""
     for start in range(0, len(paths), _AT_ONCE):
-        read = [(path, _read(path)) for path in paths[start : start + _AT_ONCE]]
-        outcomes = iter(predictor.predict([data for _, data in read if isinstance(data, bytes)]))
-        for path, data in read:
-            yield FileOutcome(path, data if isinstance(data, Unread) else next(outcomes))
+        some = paths[start : start + _AT_ONCE]
+        read = [_read(path) for path in some]
+        outcomes = predict_among(predictor.predict, read)
+        for path, outcome in zip(some, outcomes, strict=True):
+            yield FileOutcome(path, outcome)
 
 
 def as_json(result: FileOutcome, *, top: int) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,7 @@ from training.bundle import BundleCard, BundleError, load_model
 from training.preprocessing import to_pixels, to_rgb
 from training.saliency import HeatMaps
 
+Other = TypeVar("Other")
 DEFAULT_MAX_PIXELS = 50_000_000
 # Bounds the memory of one call; on two cores larger batches are no faster.
 _BATCH = 16
@@ -146,6 +148,14 @@ class Predictor:
             scores = self._scores(blank).numpy()
         if not np.isfinite(scores).all():
             raise BundleError(f"the model of bundle {self.card.version} scores a blank poster as {scores[0]}")
+
+
+def predict_among(
+    predict: Callable[[list[bytes]], list[Prediction | Rejected]], read: Sequence[bytes | Other]
+) -> list[Prediction | Rejected | Other]:
+    """Predict the images among what was read; what is there in place of an image stays in its place."""
+    outcomes = iter(predict([data for data in read if isinstance(data, bytes)]))
+    return [next(outcomes) if isinstance(data, bytes) else data for data in read]
 
 
 def _ms_since(started: float) -> float:
