@@ -27,6 +27,9 @@ from training.tune_commands import tune
 
 log = logging.getLogger("onesheet")
 
+# How many objects more may be there before Python looks for cycles among the youngest.
+_GARBAGE = 10_000
+
 app = typer.Typer(
     name="onesheet",
     help="Harvest movie posters into object storage, learn their genres on a Ray cluster, serve the winner.",
@@ -57,6 +60,9 @@ app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 
 def main() -> None:
     """Run a command; an error that a user can act on becomes one line and exit code 1."""
+    # What a command imports is hundreds of thousands of objects that stay: to look for cycles among them every 700 is
+    # a tenth of its start.
+    gc.set_threshold(_GARBAGE)
     try:
         handler = logging.StreamHandler()
         # The handler's level, not a logger's: Scrapy and Ray set their loggers' levels themselves.

@@ -112,9 +112,14 @@ def crawl(
 
         summary = run_fleet(plan, shards)
     else:
+        from crawler.decoder import Decoders  # noqa: PLC0415
+        from crawler.settings import DECODERS  # noqa: PLC0415
+
+        # They import what they need while this process imports Scrapy.
+        decoders = Decoders(DECODERS, max_pixels=plan.settings.max_poster_pixels)
         from crawler.run import run_crawl  # noqa: PLC0415  Scrapy installs its reactor at import
 
-        summary = run_crawl(plan).summary
+        summary = run_crawl(plan, decoders=decoders).summary
     finish(summary, as_json=as_json)
     if not summary["finished"] and summary["finish_reason"] != "budget":
         raise CrawlerError(

@@ -24,8 +24,7 @@ from pyroaring import BitMap64
 
 from cluster.store import Store
 from crawler.ledger_merge import Spill, with_number
-from crawler.ledger_rows import SCHEMA, LedgerRow, conformed, table_of
-from crawler.outcomes import Reason
+from crawler.ledger_rows import SCHEMA, LedgerRow, conformed, passing_reasons, table_of
 from crawler.segments import Read, Segments
 
 # What a SIGKILL can cost at most: rows whose posters are fetched again by the next run.
@@ -38,7 +37,6 @@ _MERGE_ROUNDS = 8
 # What decides which row of a title counts.
 _DECISIVE = ("imdb_id", "outcome", "fetched_at")
 _COUNTED = ("imdb_id", "outcome", "reason", "source", "bytes")
-_PASSING = pa.array([reason.value for reason in Reason if reason.is_passing])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ def known(store: Store, crawl_id: str, *, refresh_before: datetime | None) -> Kn
     now = Known(BitMap64(), BitMap64())
     for table in _resolved(store, crawl_id, ["outcome", "reason", "fetched_at"]):
         is_stored = pc.equal(table["outcome"], "stored")
-        is_done = pc.or_(is_stored, pc.invert(pc.is_in(table["reason"], _PASSING)))
+        is_done = pc.or_(is_stored, pc.invert(pc.is_in(table["reason"], passing_reasons())))
         if refresh_before is not None:
             is_old = pc.less(table["fetched_at"], pa.scalar(refresh_before, pa.timestamp("ms", tz="UTC")))
             now.stale.update(_numbers(table.filter(pc.and_(is_stored, is_old))))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
+
+from crawler.outcomes import Reason
 
 SCHEMA = pa.schema(
     [
@@ -36,6 +39,12 @@ SCHEMA = pa.schema(
         pa.field("page_kind", pa.string()),
     ]
 )
+
+
+@cache
+def passing_reasons() -> pa.Array:
+    """The reasons after which another try may end otherwise, as `reason` has them."""
+    return pa.array([reason.value for reason in Reason if reason.is_passing])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from crawler.ledger import Known, adopt, known
 from crawler.options import CrawlOptions
 from crawler.sources import Credential, Found, Lookup, Setup, Source, source_chain
 from crawler.titles import Title
+from crawler.unneeded import spare_pandas
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -69,6 +70,7 @@ class Plan:
 
 def make_plan(options: CrawlOptions) -> Plan:
     """Check everything that can be checked, and leave the catalogue in the store. Raises OnesheetError."""
+    spare_pandas()
     settings = load_settings(store=options.store)
     sources = source_chain(Setup(settings, options.height, options.images), options.sources)
     store = open_store(settings.store)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap, BitMap64
 
 from crawler.histogram import Histogram
+from crawler.ledger_rows import passing_reasons
 from crawler.outcomes import Reason
 from crawler.report_pace import Clock
 
@@ -30,7 +31,6 @@ EXAMPLES = 5
 _MOST_HOSTS = 5_000
 OTHER_HOSTS = "(other hosts)"
 _HOST = r"^(?i:https?)://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)"
-_PASSING = pa.array([reason.value for reason in Reason if reason.is_passing])
 _KNOWN = frozenset(Reason)
 
 
@@ -85,7 +85,7 @@ class Tally:
         if not rows.num_rows:
             return
         is_stored = _numpy(pc.equal(rows["outcome"], "stored"))
-        is_passing = ~is_stored & _numpy(pc.is_in(rows["reason"], value_set=_PASSING))
+        is_passing = ~is_stored & _numpy(pc.is_in(rows["reason"], value_set=passing_reasons()))
         stored, rejected = rows.filter(pa.array(is_stored)), rows.filter(pa.array(~is_stored))
         self.stored += stored.num_rows
         self.rejected += rejected.num_rows

@@ -10,6 +10,7 @@ from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.settings import Settings as ScrapySettings
 
 from cluster.errors import CrawlerError
+from crawler.decoder import Decoders
 from crawler.plan import Plan
 from crawler.spiders.posters import PostersSpider
 
@@ -17,10 +18,10 @@ from crawler.spiders.posters import PostersSpider
 _GARBAGE = 10_000
 
 
-def run_crawl(plan: Plan, *, progress: str = "bar", **settings: Any) -> PostersSpider:
+def run_crawl(plan: Plan, *, progress: str = "bar", decoders: Decoders | None = None, **settings: Any) -> PostersSpider:
     """Crawl by a plan. Returns the spider, with the crawl's summary. Raises OnesheetError where it could not end.
 
-    progress: `bar`, `log` or `none`. settings: of Scrapy, over our own.
+    progress: `bar`, `log` or `none`. decoders: where they are started already. settings: of Scrapy, over our own.
     """
     found = ScrapySettings()
     found.setmodule("crawler.settings", priority="project")
@@ -31,7 +32,7 @@ def run_crawl(plan: Plan, *, progress: str = "bar", **settings: Any) -> PostersS
     if not logging.root.handlers or all(handler.level > logging.DEBUG for handler in logging.root.handlers):
         logging.getLogger("scrapy").setLevel(logging.INFO)
     crawler = process.create_crawler(PostersSpider)
-    process.crawl(crawler, plan=plan)
+    process.crawl(crawler, plan=plan, decoders=decoders)
     # What is imported by now stays to the end. To look through it again and again, and through what a few posters
     # left, was a fifteenth of the time.
     gc.freeze()

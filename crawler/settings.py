@@ -77,8 +77,6 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
-    # Off by COOKIES_ENABLED; named here it is not imported either.
-    "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,
     # Below the retries and the redirects, so that a block page is never asked for again, nor followed to; it reads
     # the answer as it was before its compression.
     "crawler.middlewares.BlockPageMiddleware": 610,

@@ -31,6 +31,7 @@ from crawler.redaction import hide
 from crawler.search import Trail, refresh
 from crawler.sources import Credential
 from crawler.titles import number_of, shard_of
+from crawler.unneeded import spare_what_is_off
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class PostersSpider(scrapy.Spider):
 
     name = "posters"
 
-    def __init__(self, *, plan: Plan | None = None) -> None:
+    def __init__(self, *, plan: Plan | None = None, decoders: Decoders | None = None) -> None:
         super().__init__()
         self.total = self.done_before = 0
         self.summary: dict[str, Any] = {}
@@ -53,12 +54,14 @@ class PostersSpider(scrapy.Spider):
         if plan is None:
             return
         self.plan = plan
+        self._decoders = decoders
         self.ledger = Ledger(plan.crawl.store, plan.crawl.crawl_id)
         self.allowance = Allowance(plan.options.max_titles)
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
         super().update_settings(settings)
+        spare_what_is_off(settings)
         onesheet = load_settings()
         settings.set("DOWNLOAD_TIMEOUT", onesheet.request_timeout_s, priority="spider")
         settings.set("DOWNLOAD_MAXSIZE", onesheet.max_poster_bytes, priority="spider")
@@ -70,14 +73,18 @@ class PostersSpider(scrapy.Spider):
             settings.set("CONCURRENT_REQUESTS_PER_DOMAIN", 16, priority="spider")
 
     @classmethod
-    def from_crawler(cls, crawler: Crawler, *, plan: Plan | None = None, **arguments: Any) -> Self:
+    def from_crawler(
+        cls, crawler: Crawler, *, plan: Plan | None = None, decoders: Decoders | None = None, **arguments: Any
+    ) -> Self:
         """plan: made before Scrapy starts, by our own commands; else made here of the arguments.
+
+        decoders: where they are started already; else as many as the setting DECODERS says.
 
         Without arguments it is the bare spider that `scrapy check`, `list` and `shell` want.
         """
         if plan is None and arguments:
             plan = make_plan(read_options(**arguments))
-        spider = cls(plan=plan)
+        spider = cls(plan=plan, decoders=decoders)
         spider._set_crawler(crawler)
         if plan:
             if crawler.settings.getbool("AUTOTHROTTLE_ENABLED"):
@@ -90,7 +97,9 @@ class PostersSpider(scrapy.Spider):
         return spider
 
     def _prepare(self, crawler: Crawler, plan: Plan) -> None:
-        self.decoders = Decoders(crawler.settings.getint("DECODERS"), max_pixels=plan.settings.max_poster_pixels)
+        self.decoders = self._decoders or Decoders(
+            crawler.settings.getint("DECODERS"), max_pixels=plan.settings.max_poster_pixels
+        )
         self._finder = Finder(crawler, plan, self.decoders, self.stop)
         self._hold = Hold(crawler)
         # Some ask while others are on their way to the store.
