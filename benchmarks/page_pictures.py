@@ -2,7 +2,8 @@
 
     python -m benchmarks.page_pictures [--url URL --poster FILE] [--into docs]
 
-Without a URL it runs `onesheet demo`, whose films and posters are invented. Needs Chromium (`apt-get install chromium`).
+Without a URL it runs `onesheet demo`, whose films and posters are invented. Chromium is needed, of Debian's package
+`chromium`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PICTURES = {
     "page-card": (1200, 900, "light", True),
 }
 _CARD_PX = 1700
-_COLOURS = 192
+_COLOURS = 256
 
 
 @contextlib.contextmanager
@@ -69,8 +70,8 @@ def taken(browser: Any, url: str, poster: Path, size: tuple[int, int], scheme: s
         page.wait_for_selector("#bars li")
         page.locator("#bars button").first.click()
         page.wait_for_selector("#heat:visible")
-        page.wait_for_selector("#alike li")
-        page.wait_for_function("[...document.querySelectorAll('.thumb')].every((it) => it.complete && it.src)")
+        page.wait_for_selector("#alike:not(:has(.thumb:not([src]))) .thumb")
+        page.evaluate("Promise.all([...document.querySelectorAll('.thumb')].map((it) => it.decode())).then(() => true)")
     shown: bytes = page.screenshot(full_page=True)
     page.close()
     return shown
@@ -94,7 +95,7 @@ def main() -> None:
             shown = Image.open(io.BytesIO(taken(browser, url, poster, (width, height), scheme, card=card)))
             shown = shown.convert("RGB").crop((0, 0, width, min(shown.height, _CARD_PX)))
             path = given.into / f"{name}.png"
-            shown.quantize(_COLOURS, Image.Quantize.MEDIANCUT).save(path, optimize=True)
+            shown.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
             print(f"{path}  {shown.width} x {shown.height} px, {path.stat().st_size / 1000:.0f} KB")
         browser.close()
 

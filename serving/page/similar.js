@@ -22,7 +22,7 @@ export async function showSimilar(posting, signal) {
     const [{ similar }] = answer.posters;
     $("alike").classList.toggle("bare", !similar.some((it) => it.picture));
     $("alike").replaceChildren(...similar.map((it) => item(it, signal)));
-    $("similar-status").textContent = "Those that the model sees most like it; 1.00 is the same.";
+    $("similar-status").textContent = "Those that the model sees most like it; 1.00 is all the same to it.";
   } catch (error) {
     if (!signal.aborted) $("similar-status").textContent = error.message;
   }
