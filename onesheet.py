@@ -18,6 +18,7 @@ from crawler.catalog_commands import catalog_app
 from crawler.commands import crawl_app, crawls
 from crawler.site.commands import site
 from serving.commands import predict, serve
+from serving.similar_commands import similar
 from training.architecture_commands import architectures
 from training.dataset_commands import datasets, prepare
 from training.evaluate_commands import compare, evaluate
@@ -55,6 +56,7 @@ app.command("compare")(compare)
 app.add_typer(models_app, name="models")
 app.command("serve")(serve)
 app.command("predict")(predict)
+app.command("similar")(similar)
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 
 

@@ -105,7 +105,9 @@ def run_demo(options: DemoOptions, on_ready: Callable[[dict[str, Any]], None] = 
         environment = {**os.environ, **shared, "SCRAPY_SETTINGS_MODULE": "crawler.settings"}
         stages = _Stages(family, environment)
         model = _stages_to_model(stages, options)
-        endpoint = stages.serve("serve", ["onesheet", "serve", "--port", str(options.port), "--json"])
+        # Invented films are nobody's, so their posters may be shown.
+        shown = [] if options.posters else ["--show-posters"]
+        endpoint = stages.serve("serve", ["onesheet", "serve", "--port", str(options.port), *shown, "--json"])
         sample = _sample(store, options.folder)
         _tell(stages, shared, endpoint["url"], model["version"], sample, time.monotonic() - began)
         on_ready({**endpoint, **model, "seconds": stages.seconds, "sample": str(sample)})

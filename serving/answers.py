@@ -56,19 +56,36 @@ class Timings(BaseModel):
     predict: float
 
 
+class ExplanationAnswer(BaseModel):
+    """Where in the poster the model sees a genre. png: a picture as base64."""
+
+    genre: str
+    score: float
+    png: str
+
+
 class ScoredPoster(BaseModel):
     """A poster's genres, the highest score first, and the names of those that pass.
 
-    predict_ms of its timings is the model's for all posters that were scored together.
+    explanation: where it was asked for. predict_ms of its timings: the model's, for all posters scored together.
     """
 
     name: str
     genres: list[GenreAnswer]
     predicted: list[str]
     timings_ms: Timings
+    explanation: ExplanationAnswer | None = None
 
     @classmethod
-    def of(cls, name: str, prediction: Prediction, *, top: int | None, threshold: float | None) -> ScoredPoster:
+    def of(
+        cls,
+        name: str,
+        prediction: Prediction,
+        *,
+        top: int | None,
+        threshold: float | None,
+        explanation: ExplanationAnswer | None = None,
+    ) -> ScoredPoster:
         """The answer that tells a prediction. threshold: in place of each genre's own."""
         genres = [
             GenreAnswer(
@@ -84,6 +101,7 @@ class ScoredPoster(BaseModel):
             genres=genres[:top],
             predicted=[it.genre for it in genres if it.passes],
             timings_ms=Timings(decode=round(prediction.decode_ms, 2), predict=round(prediction.predict_ms, 2)),
+            explanation=explanation,
         )
 
 
@@ -184,9 +202,18 @@ class ModelAnswer(BaseModel):
     refused: RefusedAnswer | None
     max_upload_bytes: int
     fetches_urls: bool
+    finds_similar: bool = False
 
     @classmethod
-    def of(cls, card: BundleCard, refused: Refused | None, max_upload_bytes: int, *, fetches_urls: bool) -> ModelAnswer:
+    def of(
+        cls,
+        card: BundleCard,
+        refused: Refused | None,
+        max_upload_bytes: int,
+        *,
+        fetches_urls: bool,
+        finds_similar: bool,
+    ) -> ModelAnswer:
         """The answer that tells a card."""
         return cls(
             version=card.version,
@@ -203,4 +230,5 @@ class ModelAnswer(BaseModel):
             refused=RefusedAnswer(version=refused.version, reason=refused.reason) if refused else None,
             max_upload_bytes=max_upload_bytes,
             fetches_urls=fetches_urls,
+            finds_similar=finds_similar,
         )

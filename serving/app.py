@@ -47,6 +47,9 @@ class ServeOptions(BaseModel):
         default=(), description="Networks that a URL may lead to besides, such as that of picture hosts of your own."
     )
     url_timeout_s: float = Field(default=10, gt=0, description="Seconds for each URL, redirects included.")
+    show_posters: bool = Field(
+        default=False, description="Show small pictures of similar posters; that needs a right to (docs/legal.md)."
+    )
     request_timeout_s: float = Field(default=60, gt=0, description="A request that takes longer is answered with 504.")
     rate_limit: str | None = Field(
         default=None,
@@ -118,6 +121,7 @@ def _replica_api(options: ServeOptions) -> Any:
     from serving.interface import Limits, build_api  # noqa: PLC0415
     from serving.keys import Keys  # noqa: PLC0415
     from serving.metrics import ServeMetrics  # noqa: PLC0415
+    from serving.thumbnails import Thumbnails  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
     logging.getLogger("serving").setLevel(logging.INFO)
@@ -129,6 +133,7 @@ def _replica_api(options: ServeOptions) -> Any:
     fetcher = Fetcher(
         max_bytes=options.max_upload_bytes, timeout_s=options.url_timeout_s, networks=options.url_networks
     )
+    thumbnails = Thumbnails(follower.registry.store, max_bytes=options.max_upload_bytes, max_pixels=options.max_pixels)
     keys = load_settings().api_keys
     return build_api(
         follower,
@@ -137,6 +142,7 @@ def _replica_api(options: ServeOptions) -> Any:
             max_posters=options.max_posters,
             timeout_s=options.request_timeout_s,
             fetcher=fetcher if options.fetch_urls else None,
+            thumbnails=thumbnails if options.show_posters else None,
             keys=Keys.read(keys.get_secret_value()) if keys else None,
             limiter=SharedLimiter() if options.rate_limit else None,
             cors_origins=options.cors_origins,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import urllib3
 from pydantic import BaseModel, ValidationError
@@ -20,12 +20,14 @@ from cluster.errors import ServingError
 from serving.answers import GenresAnswer, ModelAnswer, PredictionAnswer, RefusedPoster
 from serving.explanations import Picture
 from serving.problems import Problem
+from serving.similar_answers import SimilarAnswer
 
 # Busy, restarting, or behind a proxy that found no replica: the next try may meet another one.
 _WORTH_A_RETRY = (429, 502, 503, 504)
 _CONNECT_TIMEOUT_S = 5.0
 
 Answer = TypeVar("Answer", bound=BaseModel)
+PosterAnswer = TypeVar("PosterAnswer", PredictionAnswer, SimilarAnswer)
 
 
 class EndpointError(ServingError):
@@ -68,21 +70,45 @@ class Client:
         )
 
     def predict(
-        self, posters: Sequence[Path | bytes], *, top: int | None = None, threshold: float | None = None
+        self,
+        posters: Sequence[Path | bytes],
+        *,
+        top: int | None = None,
+        threshold: float | None = None,
+        explain: bool = False,
+        genre: str | None = None,
     ) -> PredictionAnswer:
         """The genres of posters, one entry each, in order; one that is refused has its problem in its place.
 
-        top: only so many genres a poster. threshold: of what counts, in place of each genre's own.
-        Raises EndpointError, and OSError for a file that cannot be read.
+        top: only so many genres a poster. threshold: of what counts, in place of each genre's own. explain: with a heat
+        map of each poster's best genre, or of `genre`. Raises EndpointError, and OSError for a file that is unreadable.
         """
-        names = [_name(poster, place) for place, poster in enumerate(posters)]
-        return self._predicted(names, posters=posters, top=top, threshold=threshold)
+        asked = {"top": top, "threshold": threshold, "explain": explain or None, "genre": genre}
+        return self._told(PredictionAnswer, "predict", _names(posters), posters=posters, **asked)
 
     def predict_urls(
         self, urls: Sequence[str], *, top: int | None = None, threshold: float | None = None
     ) -> PredictionAnswer:
         """The genres of posters that the endpoint fetches itself, where its operator allows that. As `predict`."""
-        return self._predicted(urls, json={"urls": list(urls)}, top=top, threshold=threshold)
+        asked = {"top": top, "threshold": threshold}
+        return self._told(PredictionAnswer, "predict", urls, json={"urls": list(urls)}, **asked)
+
+    def similar(self, posters: Sequence[Path | bytes], *, top: int = 10) -> SimilarAnswer:
+        """The most similar posters of the model's dataset for each poster, in order. Raises as `predict`."""
+        return self._told(SimilarAnswer, "similar", _names(posters), posters=posters, top=top)
+
+    def similar_urls(self, urls: Sequence[str], *, top: int = 10) -> SimilarAnswer:
+        """The same for posters that the endpoint fetches itself, where its operator allows that."""
+        return self._told(SimilarAnswer, "similar", urls, json={"urls": list(urls)}, top=top)
+
+    def poster(self, imdb_id: str) -> bytes:
+        """A small picture of a poster of the dataset, a JPEG, where the endpoint's operator allows that."""
+        picture: bytes = self._ask("GET", f"v1/posters/{quote(imdb_id, safe='')}").data
+        return picture
+
+    def card(self) -> str:
+        """The model's card, Markdown in the Hugging Face format."""
+        return str(self._ask("GET", "v1/card").data, "utf-8")
 
     def explain(self, poster: Path | bytes, *, genre: str | None = None, picture: Picture = "overlay") -> Explained:
         """Where in a poster the model sees a genre, by default the one with the highest score. Raises as `predict`."""
@@ -102,16 +128,16 @@ class Client:
         """The model that serves now."""
         return self._read(ModelAnswer, self._ask("GET", "v1/model"))
 
-    def _predicted(self, names: Sequence[str], **asked: Any) -> PredictionAnswer:
+    def _told(self, kind: type[PosterAnswer], path: str, names: Sequence[str], **asked: Any) -> PosterAnswer:
         try:
-            answer = self._ask("POST", "v1/predict", **asked)
+            answer = self._ask("POST", f"v1/{path}", **asked)
         except EndpointError as error:
             # A poster alone has no neighbours that could be answered for: its problem is the whole answer.
             if len(names) != 1 or error.problem is None or error.problem.reason is None:
                 raise
             refused = RefusedPoster(name=names[0], problem=error.problem)
-            return PredictionAnswer(version=self.model().version, posters=[refused])
-        return self._read(PredictionAnswer, answer)
+            return kind(version=self.model().version, posters=[refused])
+        return self._read(kind, answer)
 
     def _ask(
         self,
@@ -145,6 +171,10 @@ class Client:
             return kind.model_validate_json(answer.data)
         except ValidationError as error:
             raise EndpointError(f"{self.url} is no onesheet endpoint: {error.errors()[0]['msg']}") from error
+
+
+def _names(posters: Sequence[Path | bytes]) -> list[str]:
+    return [_name(poster, place) for place, poster in enumerate(posters)]
 
 
 def _name(poster: Path | bytes, place: int) -> str:

@@ -33,6 +33,9 @@ def serve(
     fetch_urls: Annotated[
         bool, typer.Option("--fetch-urls", help="Fetch posters that a request names by URL, from public hosts.")
     ] = False,
+    show_posters: Annotated[
+        bool, typer.Option("--show-posters", help="Show small pictures of similar posters, where you may.")
+    ] = False,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -49,7 +52,13 @@ def serve(
     from serving.endpoint import options_for, running  # noqa: PLC0415
 
     settings = load_settings(store=store)
-    options = options_for(settings, min_replicas=min_replicas, max_replicas=max_replicas, fetch_urls=fetch_urls)
+    options = options_for(
+        settings,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        fetch_urls=fetch_urls,
+        show_posters=show_posters,
+    )
     say("starting Ray Serve and loading the production model…")
     with running(options, settings, host=host, port=port) as endpoint:
         say(f"[bold]{endpoint.url}[/]  serves {escape(endpoint.version)}; Ctrl-C ends it")

@@ -33,7 +33,9 @@ class Endpoint:
     version: str
 
 
-def options_for(settings: Settings, *, min_replicas: int, max_replicas: int, fetch_urls: bool = False) -> ServeOptions:
+def options_for(
+    settings: Settings, *, min_replicas: int, max_replicas: int, fetch_urls: bool = False, show_posters: bool = False
+) -> ServeOptions:
     """The application's options with the settings' store and limits. Raises ServingError."""
     if settings.api_keys:
         # Each replica reads them for itself; here only to say at once what is wrong with them.
@@ -47,6 +49,7 @@ def options_for(settings: Settings, *, min_replicas: int, max_replicas: int, fet
             max_upload_bytes=settings.max_poster_bytes,
             max_pixels=settings.max_poster_pixels,
             fetch_urls=fetch_urls,
+            show_posters=show_posters,
         )
     except ValidationError as error:
         raise ServingError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from serving.predictor import Explanation
+from crawler.outcomes import Rejected
+from serving.answers import ExplanationAnswer
+from serving.predictor import Explanation, Predictor
 from training.shading import png, shade, shaded
 
 Picture = Literal["overlay", "layer", "map", "poster"]
@@ -15,6 +18,18 @@ Picture = Literal["overlay", "layer", "map", "poster"]
 _MAX_OVERLAY_PX = 900
 # A heat map has no finer detail.
 _LAYER_PX = 96
+
+
+def explained(predictor: Predictor, data: object, genre: str | None, picture: Picture) -> ExplanationAnswer | None:
+    """The explanation of a poster that was scored, as an answer has it; None for what is no poster."""
+    explanation = predictor.explain(data, genre) if isinstance(data, bytes) else None
+    if explanation is None or isinstance(explanation, Rejected):
+        return None
+    return ExplanationAnswer(
+        genre=explanation.genre.genre,
+        score=round(explanation.genre.score, 6),
+        png=base64.b64encode(drawn(explanation, picture)).decode(),
+    )
 
 
 def drawn(explanation: Explanation, picture: Picture) -> bytes:

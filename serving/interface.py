@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -29,16 +29,18 @@ from serving.answers import (
     RefusedPoster,
     ScoredPoster,
 )
-from serving.explanations import Picture, drawn
+from serving.explanations import Picture, drawn, explained
 from serving.fetching import Fetcher
 from serving.follower import Follower
 from serving.keys import Keys
 from serving.limits import Limiter
 from serving.predictor import Prediction, Predictor, predict_among
 from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented, problem_of
+from serving.similar_endpoints import VERSION_HEADER as _VERSION
+from serving.similar_endpoints import add_similar
+from serving.thumbnails import Thumbnails
 from serving.uploads import REQUEST_BODY, Upload, read_uploads
 
-_VERSION = "Onesheet-Version"
 _PAGE = Path(__file__).parent / "page"
 _PNG = {"description": "The picture.", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 _PAGE_HEADERS = {
@@ -57,7 +59,8 @@ _PAGE_HEADERS = {
 class Limits:
     """What a request may ask for, who may ask, and who hears of it.
 
-    fetcher: fetches posters by their URLs; without one, URLs are refused. keys: without them everybody may ask.
+    fetcher: fetches posters by their URLs; without one, URLs are refused. thumbnails: of similar posters; without them
+    none is shown. keys: without them everybody may ask.
     limiter: of each caller's requests. cors_origins: pages from elsewhere that may ask. listeners: hear of every
     request. tells_request_id: in the answer's headers, unless a proxy does.
     """
@@ -66,6 +69,7 @@ class Limits:
     max_posters: int = 64
     timeout_s: float = 60.0
     fetcher: Fetcher | None = None
+    thumbnails: Thumbnails | None = None
     keys: Keys | None = None
     limiter: Limiter | None = None
     cors_origins: tuple[str, ...] = ()
@@ -147,6 +151,11 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         threshold: Annotated[
             float | None, Query(ge=0, le=1, description="Of what counts, in place of each genre's own.")
         ] = None,
+        explain: Annotated[
+            bool, Query(description="With each poster, where the model sees its best genre, or the one asked for.")
+        ] = False,
+        genre: Annotated[str | None, Query(description="To explain, in place of each poster's best.")] = None,
+        picture: Annotated[Picture, Query(description="The explanation's; see /v1/explain.")] = "layer",
     ) -> PredictionAnswer:
         """Score every genre for one poster or many: JPEG, PNG, WebP or GIF, told by their content.
 
@@ -154,9 +163,15 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         refused has its problem in its place, and never spoils its neighbours; the problem of a
         poster that came alone is the answer.
 
+        With `explain=true` each poster has an `explanation`: the genre, its score, and `png`, a heat map as base64.
+        That takes several times as long.
+
         Try it: `curl -F image=@one.jpg -F image=@two.jpg http://127.0.0.1:8000/v1/predict`
         """
         predictor = ready()
+        _check_genre(genre, predictor.card.genres)
+        if genre is not None and not explain:
+            raise ProblemError(422, "genre: it chooses what is explained; add explain=true")
         record = access.of(request.scope)
         record.version = response.headers[_VERSION] = predictor.card.version
         told = predict_among(predictor.predict, [poster.data for poster in posters])
@@ -169,7 +184,13 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
             posters=[
                 RefusedPoster(name=poster.name, problem=outcome)
                 if isinstance(outcome, Problem)
-                else ScoredPoster.of(poster.name, outcome, top=top, threshold=threshold)
+                else ScoredPoster.of(
+                    poster.name,
+                    outcome,
+                    top=top,
+                    threshold=threshold,
+                    explanation=explained(predictor, poster.data, genre, picture) if explain else None,
+                )
                 for poster, outcome in zip(posters, outcomes, strict=True)
             ],
         )
@@ -199,8 +220,7 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         predictor = ready()
         if len(posters) != 1:
             raise ProblemError(422, f"image: {len(posters)} posters; a picture explains one of them")
-        if genre is not None and genre not in predictor.card.genres:
-            raise ProblemError(422, f"genre: {genre!r} is none of {', '.join(predictor.card.genres)}")
+        _check_genre(genre, predictor.card.genres)
         access.of(request.scope).version = predictor.card.version
         data = posters[0].data
         if isinstance(data, Problem):
@@ -223,10 +243,31 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
     @v1.get("/model", tags=["model"], responses=documented(401, 429, 503))
     def model() -> ModelAnswer:
         """The model that serves now, and a promoted version that was refused, if there is one."""
+        predictor = ready()
         return ModelAnswer.of(
-            ready().card, follower.refused, limits.max_upload_bytes, fetches_urls=limits.fetcher is not None
+            predictor.card,
+            follower.refused,
+            limits.max_upload_bytes,
+            fetches_urls=limits.fetcher is not None,
+            finds_similar=predictor.finder is not None,
         )
 
+    add_similar(
+        v1,
+        ready=ready,
+        uploads=_uploads,
+        thumbnails=limits.thumbnails,
+        retry_after_s=follower.poll_interval_s,
+    )
+
+    _add_probes_and_page(api, ready)
+    api.include_router(v1)
+    api.mount("/page", StaticFiles(directory=_PAGE), name="page")
+    _describe_problems(api)
+    return api
+
+
+def _add_probes_and_page(api: FastAPI, ready: Callable[[], Predictor]) -> None:
     @api.get("/healthz", tags=["model"])
     async def healthz() -> LiveAnswer:
         """Whether this replica is alive: it answers, with a model or without."""
@@ -240,11 +281,6 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
     @api.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
-
-    api.include_router(v1)
-    api.mount("/page", StaticFiles(directory=_PAGE), name="page")
-    _describe_problems(api)
-    return api
 
 
 def _guard(api: FastAPI, limits: Limits) -> None:
@@ -266,6 +302,11 @@ def _guard(api: FastAPI, limits: Limits) -> None:
         timeout_s=limits.timeout_s,
         tells_id=limits.tells_request_id,
     )
+
+
+def _check_genre(genre: str | None, known: tuple[str, ...]) -> None:
+    if genre is not None and genre not in known:
+        raise ProblemError(422, f"genre: {genre!r} is none of {', '.join(known)}")
 
 
 def _why_not_ready(follower: Follower) -> str:

@@ -13,11 +13,14 @@ from PIL import Image
 
 from crawler.images import decode
 from crawler.outcomes import Rejected
-from training.bundle import BundleCard, BundleError, load_model
+from serving.similar import Finder, Found
+from training.bundle import BundleCard, BundleError, load_index, load_model
 from training.preprocessing import to_pixels, to_rgb
 from training.saliency import HeatMaps
+from training.similar import PosterIndex
 
 Other = TypeVar("Other")
+Outcome = TypeVar("Outcome")
 DEFAULT_MAX_PIXELS = 50_000_000
 # Bounds the memory of one call; on two cores larger batches are no faster.
 _BATCH = 16
@@ -65,8 +68,10 @@ class Explanation:
 class Predictor:
     """A bundle's model, loaded and warm. Safe to call from several threads."""
 
-    def __init__(self, model: Any, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        """model: a keras.Model that fits the card. Raises BundleError if it cannot score a blank poster."""
+    def __init__(
+        self, model: Any, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS, index: PosterIndex | None = None
+    ) -> None:
+        """model: a keras.Model that fits the card. index: of its dataset. Raises BundleError if they cannot be used."""
         import tensorflow as tf  # noqa: PLC0415
 
         self.card = card
@@ -77,6 +82,7 @@ class Predictor:
         # Its graph is traced by the first poster that is to be explained: not everybody asks.
         self._heat_maps = HeatMaps(model)
         self._warm_up()
+        self.finder = Finder(model, index, card) if index is not None else None
 
     @property
     def version(self) -> str:
@@ -86,7 +92,7 @@ class Predictor:
     @classmethod
     def load(cls, folder: Path, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Predictor:
         """The predictor of the bundle in `folder`, verified and warm. Raises BundleError."""
-        return cls(load_model(folder, card), card, max_pixels=max_pixels)
+        return cls(load_model(folder, card), card, max_pixels=max_pixels, index=load_index(folder, card))
 
     def predict(self, images: list[bytes]) -> list[Prediction | Rejected]:
         """One outcome an image, in order; an image that is refused never spoils its neighbours."""
@@ -94,6 +100,26 @@ class Predictor:
         for start in range(0, len(images), _BATCH):
             outcomes += self._predict_batch(images[start : start + _BATCH])
         return outcomes
+
+    def similar(self, images: list[bytes], *, top: int) -> list[Found | Rejected]:
+        """The most similar posters of the dataset, one outcome an image, in order. Raises BundleError without index."""
+        if self.finder is None:
+            raise BundleError(self.why_no_index)
+        outcomes: list[Found | Rejected] = []
+        for start in range(0, len(images), _BATCH):
+            read = [self._pixels(data) for data in images[start : start + _BATCH]]
+            good = [(pixels, ms) for pixels, ms in read if not isinstance(pixels, Rejected)]
+            found = iter(self.finder.find(good, top=top))
+            outcomes += [pixels if isinstance(pixels, Rejected) else next(found) for pixels, _ in read]
+        return outcomes
+
+    @property
+    def why_no_index(self) -> str:
+        """The sentence for a bundle that has no index."""
+        return (
+            f"model {self.version} was registered without an index of its posters, so it finds no similar ones; "
+            "train it again, and promote the version that is registered"
+        )
 
     def explain(self, data: bytes, genre: str | None = None) -> Explanation | Rejected:
         """Where the model sees a genre in one poster; without a name, the genre with the highest score.
@@ -151,8 +177,8 @@ class Predictor:
 
 
 def predict_among(
-    predict: Callable[[list[bytes]], list[Prediction | Rejected]], read: Sequence[bytes | Other]
-) -> list[Prediction | Rejected | Other]:
+    predict: Callable[[list[bytes]], list[Outcome]], read: Sequence[bytes | Other]
+) -> list[Outcome | Other]:
     """Predict the images among what was read; what is there in place of an image stays in its place."""
     outcomes = iter(predict([data for data in read if isinstance(data, bytes)]))
     return [next(outcomes) if isinstance(data, bytes) else data for data in read]

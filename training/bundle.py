@@ -1,19 +1,32 @@
-"""The bundle: everything that serving needs of a model, in a folder of three files, and nothing that runs code."""
+"""The bundle: everything that serving needs of a model, in a folder, and nothing that runs code.
+
+bundle.json     the card, with the sha256 of the others
+model.keras     the model
+README.md       the card for people, in the Hugging Face format
+index.parquet, index.npy, projection.npy     the dataset's posters, for finding similar ones; may be left out
+"""
 
 from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cluster.errors import TrainingError
 
+if TYPE_CHECKING:
+    from training.similar import PosterIndex
+
 CARD_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
 README_FILE = "README.md"
+TITLES_FILE = "index.parquet"
+VECTORS_FILE = "index.npy"
+PROJECTION_FILE = "projection.npy"
+INDEX_FILES = (TITLES_FILE, VECTORS_FILE, PROJECTION_FILE)
 # The metric that models are compared by, in `metrics` and in `prior_metrics`.
 MACRO_MAP = "macro_map"
 # On the command line `latest` is the newest version; in the store the pointer lies beside the versions.
@@ -86,10 +99,11 @@ class BundleCard(BaseModel):
         return self
 
 
-def write_bundle(folder: Path, model: Any, card: BundleCard) -> BundleCard:
+def write_bundle(folder: Path, model: Any, card: BundleCard, index: PosterIndex | None = None) -> BundleCard:
     """Save a keras.Model, its README and its card in `folder`, made if need be; the card last, with their sha256.
 
-    model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres].
+    model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres]. index: of the
+    dataset's posters, by what this model sees in them.
     Raises BundleError for a model that does not fit the card.
     """
     from training.model_card import render_model_card  # noqa: PLC0415  it renders what this module defines
@@ -98,7 +112,10 @@ def write_bundle(folder: Path, model: Any, card: BundleCard) -> BundleCard:
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
     (folder / README_FILE).write_text(render_model_card(card), encoding="utf-8", newline="\n")
-    files = {name: sha256_of(folder / name) for name in (MODEL_FILE, README_FILE)}
+    if index is not None:
+        index.write(folder)
+    names = (MODEL_FILE, README_FILE, *(INDEX_FILES if index is not None else ()))
+    files = {name: sha256_of(folder / name) for name in names}
     complete = card.model_copy(update={"files": files})
     part = folder / f".{CARD_FILE}.part"
     part.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -136,6 +153,21 @@ def load_model(folder: Path, card: BundleCard) -> Any:
         raise BundleError(f"the model of bundle {card.version} is refused: {reason}") from error
     _check_fit(model, card)
     return model
+
+
+def load_index(folder: Path, card: BundleCard) -> PosterIndex | None:
+    """The bundle's index of similar posters, or None where it was registered without one. No code of it runs.
+
+    `load_model` has verified its files. Raises BundleError for files that are no index.
+    """
+    if not set(INDEX_FILES) <= set(card.files):
+        return None
+    from training.similar import PosterIndex  # noqa: PLC0415  pyarrow, which most commands do without
+
+    try:
+        return PosterIndex.read(folder)
+    except BundleError as error:
+        raise BundleError(f"bundle {card.version} is refused: {error}") from error
 
 
 def verify_files(folder: Path, card: BundleCard) -> None:

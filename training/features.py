@@ -24,7 +24,7 @@ from training.recipe import Pooling
 from training.task import TrainTask, build_task_network
 
 # A head is trained on the one and scored on the other; what is served sees images.
-_SPLITS = ("train", "validation")
+KEPT_SPLITS = ("train", "validation")
 
 
 def feature_key(card: Card, trunk: Trunk, pooling: Pooling, split: str, shard: int) -> str:
@@ -55,14 +55,14 @@ def make_features(
     missing = [
         (place, split, shard)
         for place, trunk in enumerate(trunks)
-        for split in _SPLITS
+        for split in KEPT_SPLITS
         for shard in range(len(card.shards[split]))
         if not there.issuperset(feature_key(card, trunk, pooling, split, shard) for pooling in trunk.widths)
     ]
     if not missing:
         return
     names = ", ".join(trunks[place].key.partition("-")[0] for place in sorted({place for place, _, _ in missing}))
-    say(f"features of {', '.join(_SPLITS)} posters from {names}, once")
+    say(f"features of {', '.join(KEPT_SPLITS)} posters from {names}, once")
     began = time.monotonic()
     maker = ray.remote(FeatureMaker).options(
         num_cpus=task.cpus,

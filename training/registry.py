@@ -48,7 +48,8 @@ class Registry:
         if self.has(card.version):
             raise RegistryError(taken)
         for name in card.files:
-            self.store.put(_key(card.version, name), (folder / name).read_bytes())
+            with (folder / name).open("rb") as file:
+                self.store.put_file(_key(card.version, name), file)
         data = card.model_dump_json(indent=2).encode()
         try:
             self.store.put(_key(card.version, CARD_FILE), data, content_type="application/json", if_absent=True)

@@ -28,6 +28,7 @@ from training.curves import draw_curves
 from training.dataset import Card, newest_dataset, read_card
 from training.evaluate import Evaluation, evaluate
 from training.features import make_features
+from training.indexing import Helpers, make_index
 from training.quiet import start_tensorflow
 from training.registry import Registry
 from training.task import TrainTask, build_task_network, plan_task, share_weights, weights_names
@@ -183,8 +184,16 @@ def carry_out(
         history = fit(run, store, checkpoint, say, on_event, tracked)
         network.trained.load_weights(checkpoint / CHECKPOINT_WEIGHTS)
         evaluation = evaluate(network.model, store, dataset, say, version=run.name)
+        index = make_index(
+            network,
+            store,
+            dataset,
+            Helpers(actors=run.workers, cpus=task.cpus, gpus=run.gpus_per_worker),
+            say,
+            progress=lambda done, total: on_event({"what": "index", "steps": total, "step": done}),
+        )
         bundle = Path(folder, "bundle")
-        card = write_bundle(bundle, network.model, _card(run, dataset, evaluation, lineage or {}))
+        card = write_bundle(bundle, network.model, _card(run, dataset, evaluation, lineage or {}), index)
         Registry(store).register(bundle, card)
         curves = draw_curves(history, title=run.name, score=SCORE, prior=prior_map(dataset))
         store.put(run.key("curves.png"), curves, content_type="image/png")

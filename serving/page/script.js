@@ -1,51 +1,25 @@
 // One poster in, bars of genres out. No build step; the server says everything that is shown.
 
-const SHOWN_AT_FIRST = 8;
-const REFUSALS = {
-  not_an_image: "This file is not a picture: it is none of JPEG, PNG, WebP and GIF.",
-  truncated: "This picture is cut short: a part of the file is missing.",
-  corrupt: "This picture is damaged and cannot be read.",
-  too_small: "This picture is too small to tell anything from.",
-  too_many_pixels: "This picture has too many pixels.",
-};
-const $ = (id) => document.getElementById(id);
+import { $, answered, asked, element, strong } from "./asking.js";
+import { tellCard } from "./card.js";
+import { hideSimilar, showSimilar } from "./similar.js";
 
+const SHOWN_AT_FIRST = 8;
 let maxUploadBytes = Infinity;
 let toldVersion = null;
+let findsSimilar = false;
 let latest = null; // the newest request; the answers of older ones are dropped
 let previewUrl = null;
 let poster = null; // the file, or the address, that the bars are of
 let heatUrl = null;
-
-async function asked(path, options) {
-  return (await answered(path, options)).json();
-}
-
-async function answered(path, options = {}) {
-  let response;
-  const key = sessionStorage.getItem("key");
-  const authorization = key ? { Authorization: `Bearer ${key}` } : {};
-  try {
-    response = await fetch(path, { ...options, headers: { ...options.headers, ...authorization } });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server cannot be reached. Is it still running?");
-  }
-  $("by-key").hidden = response.status !== 401;
-  if (!response.ok) {
-    const answer = await response.json().catch(() => null);
-    const busy = "The server is busy or starting. Try again in a moment.";
-    const words = REFUSALS[answer?.reason] ?? answer?.detail;
-    throw new Error(words ?? (response.status >= 500 ? busy : `The server answered ${response.status}.`));
-  }
-  return response;
-}
 
 async function tellModel() {
   try {
     const model = await asked("v1/model");
     maxUploadBytes = model.max_upload_bytes;
     toldVersion = model.version;
+    findsSimilar = model.finds_similar;
+    tellCard(model.version);
     $("by-url").hidden = !model.fetches_urls;
     const made = new Date(model.created_at).toLocaleDateString(undefined, { dateStyle: "medium" });
     $("model").replaceChildren("Model ", strong(model.version), `, ${model.architecture}, ${made}`);
@@ -72,6 +46,7 @@ async function read(given) {
   const request = (latest = new AbortController());
   poster = given;
   hideHeat();
+  hideSimilar();
   $("error").hidden = true;
   if (given instanceof Blob) {
     showPoster(given, given.name || "Pasted poster");
@@ -89,6 +64,7 @@ async function read(given) {
     const answer = await asked("v1/predict", { ...posting(given), signal: request.signal });
     if (request !== latest) return;
     showGenres(answer.posters[0], answer.version);
+    if (findsSimilar) showSimilar(posting(given), request.signal);
     if (given instanceof Blob) return;
     // The page itself asks no other host than its own.
     const picture = await answered("v1/explain?picture=poster", { ...posting(given), signal: request.signal });
@@ -219,14 +195,6 @@ function fail(message) {
   $("error").hidden = false;
 }
 
-function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-const strong = (text) => element("strong", "", text);
 const listed = (names) => (names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 

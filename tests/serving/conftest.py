@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import uvicorn
 from PIL import Image
 
-from cluster.store import FolderStore
+from cluster.store import FolderStore, Store
 from training.bundle import BundleCard, write_bundle
+from training.embedding import Embedder
+from training.preprocessing import to_pixels
 from training.registry import Registry
+from training.similar import SCHEMA, PosterIndex, encode, fit_projection
 
 Register = Callable[..., BundleCard]
 Poster = Callable[..., bytes]
@@ -121,7 +125,33 @@ def tiny_model() -> Any:
     return model
 
 
-def register_tiny(registry: Registry, folder: Path, version: str, **changes: Any) -> BundleCard:
+# imdb_id → title, year and the colour of its poster; the first has no title.
+FILMS = {
+    f"tt{place:07}": (f"The {color} film" if place > 1 else None, 1950 + place if place > 1 else None, color)
+    for place, color in enumerate(
+        ("black", "red", "darkred", "orange", "yellow", "lime", "green", "cyan", "blue", "navy", "purple", "white"), 1
+    )
+}
+
+
+def tiny_index(model: Any, store: Store) -> PosterIndex:
+    """An index of the FILMS, whose posters are in the store then, by what a tiny model sees in them."""
+    pixels, rows = [], []
+    for imdb_id, (title, year, color) in FILMS.items():
+        poster = Image.new("RGB", (64, 96), color)
+        sink = io.BytesIO()
+        poster.save(sink, "JPEG", quality=95)
+        store.put(f"posters/{imdb_id}.jpg", sink.getvalue())
+        pixels.append(to_pixels(poster, height_px=24, width_px=16))
+        rows.append({"imdb_id": imdb_id, "title": title, "year": year, "genres": [color.title()]})
+    features = Embedder(model)(np.stack(pixels))
+    projection = fit_projection(features)
+    return PosterIndex(pa.Table.from_pylist(rows, schema=SCHEMA), encode(features, projection), projection)
+
+
+def register_tiny(
+    registry: Registry, folder: Path, version: str, *, has_index: bool = False, **changes: Any
+) -> BundleCard:
     card = BundleCard(
         version=version,
         architecture="tiny",
@@ -133,6 +163,8 @@ def register_tiny(registry: Registry, folder: Path, version: str, **changes: Any
         prior_metrics={"macro_map": 0.102},
         lineage={"dataset_id": "d-tiny"},
     )
-    written = write_bundle(folder, tiny_model(), card.model_copy(update=changes))
+    model = tiny_model()
+    index = tiny_index(model, registry.store) if has_index else None
+    written = write_bundle(folder, model, card.model_copy(update=changes), index)
     registry.register(folder, written)
     return written

@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from cluster.store import FolderStore
 from serving.follower import Follower
 from serving.interface import Limits, build_api
+from serving.thumbnails import Thumbnails
 from tests.serving.conftest import register_tiny, running_app
 from training.registry import Registry
 
@@ -32,14 +33,15 @@ MAX_BYTES = 200_000
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     folder = tmp_path_factory.mktemp("hostile")
     registry = Registry(FolderStore(folder / "store"))
-    register_tiny(registry, folder / "v1", "v1")
+    register_tiny(registry, folder / "v1", "v1", has_index=True)
     registry.promote("v1")
     return registry
 
 
 def api_of(registry: Registry) -> FastAPI:
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    return build_api(follower, Limits(max_upload_bytes=MAX_BYTES, max_posters=8))
+    thumbnails = Thumbnails(registry.store, max_bytes=MAX_BYTES, max_pixels=100_000)
+    return build_api(follower, Limits(max_upload_bytes=MAX_BYTES, max_posters=8, thumbnails=thumbnails))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ HANDLED = {
 def test_what_is_no_poster_is_refused_in_a_sentence(client: TestClient, name: str) -> None:
     data, status = REFUSED[name]
     assert len(data) < MAX_BYTES
-    for path in ("/v1/predict", "/v1/explain"):
+    for path in ("/v1/predict", "/v1/predict?explain=true", "/v1/explain", "/v1/similar"):
         answer = client.post(path, files={"image": ("poster.jpg", data, "image/jpeg")})
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
         assert answer.json()["reason"]
@@ -150,7 +152,7 @@ def test_what_is_no_poster_is_refused_in_a_sentence(client: TestClient, name: st
 
 @pytest.mark.parametrize("name", HANDLED)
 def test_what_is_odd_and_a_picture_is_answered(client: TestClient, name: str) -> None:
-    for path in ("/v1/predict", "/v1/explain"):
+    for path in ("/v1/predict", "/v1/predict?explain=true", "/v1/explain", "/v1/similar"):
         answer = client.post(path, files={"image": ("poster.svg", HANDLED[name], "text/html")})
         assert answer.status_code == 200, answer.text
         # What came in is in no answer as it came: a picture is made anew, so nothing hides behind it.
@@ -234,4 +236,4 @@ def test_every_answer_is_one_that_the_open_api_page_names(contract: Any) -> None
 
         holds()
         tried += 1
-    assert tried == 6
+    assert tried == 9

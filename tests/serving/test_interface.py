@@ -293,11 +293,12 @@ def test_a_refused_version_is_told_by_the_model_endpoint(
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    for asset in ("style.css", "script.js", "icon.svg"):
-        assert f"page/{asset}" in page.text
+    for asset in ("style.css", "script.js", "icon.svg", "asking.js", "card.js", "similar.js"):
         text = client.get(f"/page/{asset}").text
         assert "http" not in text.replace("http://www.w3.org/2000/svg", ""), asset
     assert "http" not in page.text
+    for asset in ("style.css", "script.js", "icon.svg"):
+        assert f"page/{asset}" in page.text
 
 
 def test_the_open_api_page_documents_examples_and_problems(client: TestClient) -> None:

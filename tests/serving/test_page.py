@@ -21,13 +21,14 @@ from serving.endpoint import Endpoint, options_for, running
 from serving.follower import Follower
 from serving.interface import Limits, build_api
 from serving.keys import Keys
+from serving.thumbnails import Thumbnails
 from tests.serving.conftest import Poster, Site, register_tiny, running_app
 from training.registry import Registry
 
 pytestmark = pytest.mark.slow
 
 # Far above what the tests before the last one ask for.
-RATE = 200
+RATE = 400
 HERE = ipaddress.ip_network("127.0.0.1/32")
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -42,7 +43,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     folder = tmp_path_factory.mktemp("serving")
     registry = Registry(FolderStore(folder / "store"))
     for version in ("v1", "v2"):
-        register_tiny(registry, folder / version, version)
+        register_tiny(registry, folder / version, version, has_index=True)
     registry.promote("v1")
     return registry
 
@@ -62,7 +63,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def endpoint(settings: Settings, port: int) -> Iterator[Endpoint]:
-    given = options_for(settings, min_replicas=1, max_replicas=1, fetch_urls=True)
+    given = options_for(settings, min_replicas=1, max_replicas=1, fetch_urls=True, show_posters=True)
     changes = {"poll_interval_s": 0.3, "url_networks": (HERE,), "rate_limit": f"{RATE}/minute"}
     with running(given.model_copy(update=changes), settings, host="127.0.0.1", port=port) as endpoint:
         yield endpoint
@@ -97,6 +98,13 @@ def wait_for_version(endpoint: Endpoint, version: str) -> None:
     while httpx.get(f"{endpoint.url}/readyz").json()["version"] != version:
         assert time.monotonic() < deadline, f"{version} is still not served"
         time.sleep(0.1)
+
+
+def wait_for_pictures(page: Any) -> None:
+    page.wait_for_selector("#alike:not(:has(.thumb:not([src]))) .thumb")
+    assert page.evaluate(
+        "Promise.all([...document.querySelectorAll('.thumb')].map((it) => it.decode())).then(() => true)"
+    )
 
 
 def test_a_picked_poster_gets_its_bars(page: Any, poster: Poster) -> None:
@@ -137,6 +145,58 @@ def test_a_genre_shows_where_it_is_seen_and_hides_it_again(page: Any, poster: Po
     assert not page.locator("#heat").is_visible(), "another poster has another heat map"
 
 
+def test_similar_posters_are_shown_with_their_titles_and_go_with_the_poster(page: Any, poster: Poster) -> None:
+    page.set_input_files("#pick", {"name": "navy.jpg", "mimeType": "image/jpeg", "buffer": poster("navy")})
+    region = page.get_by_role("region", name="Posters like it")
+    region.get_by_role("listitem").first.wait_for()
+    assert region.get_by_role("listitem").count() == 6
+    assert region.get_by_role("listitem").first.inner_text().split() == ["The", "navy", "film", "1960", "1.00", "Navy"]
+    wait_for_pictures(page)
+    assert page.evaluate("[...document.querySelectorAll('.thumb')].every((it) => it.src.startsWith('blob:'))")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
+    page.wait_for_selector("#alike li:first-child:has-text('The red film')")
+    assert region.get_by_role("listitem").count() == 6
+    page.set_input_files("#pick", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    page.wait_for_selector("#error:visible")
+    assert not region.is_visible()
+
+
+def test_the_models_card_opens_by_keyboard_and_its_tables_can_be_scrolled(page: Any) -> None:
+    summary = page.locator("#card summary")
+    assert summary.get_by_role("heading", name="The model's card", level=2).is_visible()
+    summary.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#card-text table")
+    assert page.locator("#card-text").get_by_role("heading", level=3).first.inner_text() == "How to use"
+    assert page.get_by_role("cell", name="macro mAP").is_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "wide"
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.locator("#card summary").focus()
+    page.keyboard.press("Enter")
+    assert not page.locator("#card-text").is_visible()
+
+
+def test_without_pictures_there_are_titles_and_without_an_index_neither(
+    chromium: Any, registry: Registry, poster: Poster, tmp_path: Path
+) -> None:
+    bare = Registry(FolderStore(tmp_path / "store"))
+    register_tiny(bare, tmp_path / "old", "old")
+    for served, is_found in ((registry, True), (bare, False)):
+        served.promote("v1" if is_found else "old")
+        follower = Follower(served, poll_interval_s=60, max_pixels=100_000)
+        with running_app(build_api(follower, Limits(max_upload_bytes=100_000))) as url:
+            page = chromium.new_page(color_scheme="dark")
+            page.goto(url)
+            page.wait_for_selector("#model strong")
+            page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
+            page.wait_for_selector("#alike.bare li" if is_found else "#bars li.passes")
+            assert page.locator("#similar").is_visible() is is_found
+            assert page.locator(".thumb").count() == 0
+            page.close()
+
+
 def test_a_poster_by_its_address_gets_its_picture_its_bars_and_its_heat(page: Any, site: Site, poster: Poster) -> None:
     site.answers = {"/posters/red.jpg": poster("red")}
     page.fill("#url", site.url("/posters/red.jpg"))
@@ -158,7 +218,8 @@ def test_the_page_asks_its_user_for_a_key_where_the_server_wants_one(
     chromium: Any, registry: Registry, poster: Poster
 ) -> None:
     follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
-    limits = Limits(max_upload_bytes=100_000, keys=Keys({"alice": "0123456789abcdef"}))
+    thumbnails = Thumbnails(registry.store, max_bytes=100_000, max_pixels=100_000)
+    limits = Limits(max_upload_bytes=100_000, keys=Keys({"alice": "0123456789abcdef"}), thumbnails=thumbnails)
     with running_app(build_api(follower, limits)) as url:
         page = chromium.new_page()
         page.goto(url)
@@ -170,6 +231,8 @@ def test_the_page_asks_its_user_for_a_key_where_the_server_wants_one(
         assert not page.locator("#by-key").is_visible()
         page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
         page.wait_for_selector("#bars li.passes")
+        page.wait_for_selector("#alike li")
+        wait_for_pictures(page)
         page.close()
 
 

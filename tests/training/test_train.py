@@ -21,7 +21,7 @@ from cluster.errors import TrainingError
 from cluster.nodes import connect
 from cluster.settings import load_settings
 from cluster.store import FolderStore
-from training.bundle import load_model
+from training.bundle import load_index, load_model
 from training.dataset import Card
 from training.registry import Registry
 from training.train import TrainOptions, resume, train
@@ -65,6 +65,10 @@ def test_two_workers_train_a_model_that_is_registered_with_its_metrics_and_linea
     fetched = Registry(store).fetch(result.version, tmp_path)
     scores = load_model(tmp_path, fetched).predict(np.zeros((1, 96, 64, 3)), verbose=0)
     assert scores.shape == (1, len(card.genres))
+    index = load_index(tmp_path, fetched)
+    assert index is not None
+    assert len(index) == sum(card.posters.values())
+    assert [line for line in lines if line.startswith(f"index of {len(index)} posters")]
 
 
 @pytest.mark.fault
