@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from ray.util.metrics import Gauge
 
 from serving.drift import DriftWatch, models_of
@@ -11,19 +14,20 @@ from serving.follower import Follower
 class ModelMetrics:
     """Hears of the follower after each of its looks at the pointer. What is over is told as 0."""
 
-    def __init__(self, watch: DriftWatch) -> None:
+    def __init__(self, watch: DriftWatch, *, gauge: Callable[..., Any] = Gauge) -> None:
+        """gauge: makes one of a name, a description and labels."""
         self._watch = watch
-        self._share = Gauge("onesheet_traffic_share", "Of the requests, that go to a version.", ("version",))
-        self._refused = Gauge("onesheet_refused", "1 for a version that could not be loaded.", ("version",))
-        self._posters = Gauge("onesheet_drift_posters", "Posters that drift is measured on.", ("version",))
-        self._drifts = Gauge("onesheet_drifts", "Genres and inputs that drifted.", ("version",))
-        self._genres = Gauge(
+        self._share = gauge("onesheet_traffic_share", "Of the requests, that go to a version.", ("version",))
+        self._refused = gauge("onesheet_refused", "1 for a version that could not be loaded.", ("version",))
+        self._posters = gauge("onesheet_drift_posters", "Posters that drift is measured on.", ("version",))
+        self._drifts = gauge("onesheet_drifts", "Genres and inputs that drifted.", ("version",))
+        self._genres = gauge(
             "onesheet_genre_drift", "Population stability index of a genre's scores.", ("genre", "version")
         )
-        self._inputs = Gauge(
+        self._inputs = gauge(
             "onesheet_input_drift", "Population stability index of what posters look like.", ("input", "version")
         )
-        self._told: dict[Gauge, set[tuple[tuple[str, str], ...]]] = {}
+        self._told: dict[Any, set[tuple[tuple[str, str], ...]]] = {}
 
     def __call__(self, follower: Follower) -> None:
         canary = follower.canary
@@ -53,7 +57,7 @@ class ModelMetrics:
                 },
             )
 
-    def _tell(self, gauge: Gauge, values: dict[tuple[tuple[str, str], ...], float]) -> None:
+    def _tell(self, gauge: Any, values: dict[tuple[tuple[str, str], ...], float]) -> None:
         for labels in self._told.get(gauge, set()) - values.keys():
             gauge.set(0.0, dict(labels))
         self._told[gauge] = set(values)
