@@ -27,7 +27,7 @@ class Admission:
     def __init__(
         self,
         *,
-        max_ongoing: int = 4,
+        max_ongoing: int = 16,
         max_queued: int = 100,
         max_in_overload: int = 3,
         clock: Callable[[], float] = time.monotonic,

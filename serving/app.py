@@ -40,7 +40,7 @@ class ServeOptions(BaseModel):
         default=300, ge=0, description="Seconds of less load before one is taken away, and the last one too."
     )
     max_ongoing_requests: int = Field(
-        default=4, ge=1, description="Requests that a replica works on at once; the others wait for their turn."
+        default=16, ge=1, description="Requests that a replica works on at once; the others wait for their turn."
     )
     max_queued_requests: int = Field(
         default=100, ge=0, description="Requests that wait in a replica; when more do, it is overloaded."

@@ -17,7 +17,7 @@ from serving.interface import Limits, build_api
 from serving.model_metrics import ModelMetrics
 from serving.predictor import Predictor
 from tests.serving.conftest import Register, tiny_model
-from training.bundle import BundleCard
+from training.bundle import BundleCard, write_bundle
 from training.drift import reference_of
 from training.registry import Registry
 
@@ -38,8 +38,9 @@ def posters(seed: int, count: int, change: Change = lambda image: image) -> list
 
 
 @pytest.fixture(scope="module")
-def card() -> BundleCard:
+def card(tmp_path_factory: pytest.TempPathFactory) -> BundleCard:
     """A card with the reference of such posters, as training would have kept it."""
+    folder = tmp_path_factory.mktemp("bundle")
     bare = BundleCard(
         version="v1",
         architecture="tiny",
@@ -48,7 +49,7 @@ def card() -> BundleCard:
         height_px=24,
         width_px=16,
     )
-    told = Predictor(tiny_model(), bare).predict(posters(0, 400))
+    told = Predictor.load(folder, write_bundle(folder, tiny_model(), bare)).predict(posters(0, 400))
     scored = [it for it in told if not isinstance(it, Rejected)]
     scores = np.array([[{g.genre: g.score for g in it.genres}[name] for name in bare.genres] for it in scored])
     inputs = np.array([it.inputs for it in scored])

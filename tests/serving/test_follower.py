@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -207,7 +208,7 @@ def test_a_version_that_fails_its_self_check_is_refused_and_said_in_the_log(
     registry.promote("v2")
     follower.poll()
     assert served(follower) == "v1"
-    assert "model version v2 is refused: the model of bundle v2 scores a blank poster as [nan" in caplog.text
+    assert re.search("model version v2 is refused: .*blank poster", caplog.text)
     assert refused(follower) == "v2"
 
 
