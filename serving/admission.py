@@ -28,7 +28,7 @@ class Admission:
         self,
         *,
         max_ongoing: int = 16,
-        max_queued: int = 100,
+        max_queued: int = 64,
         max_in_overload: int = 3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

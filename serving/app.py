@@ -43,7 +43,7 @@ class ServeOptions(BaseModel):
         default=16, ge=1, description="Requests that a replica works on at once; the others wait for their turn."
     )
     max_queued_requests: int = Field(
-        default=100, ge=0, description="Requests that wait in a replica; when more do, it is overloaded."
+        default=64, ge=0, description="Requests that wait in a replica; when more do, it is overloaded."
     )
     max_overload_requests: int = Field(
         default=3, ge=1, description="Requests inside an overloaded replica; the others are answered with 503 at once."

@@ -160,7 +160,7 @@ def test_pages_from_elsewhere_may_ask_only_where_they_are_named(serve: Serve) ->
 
 def test_behind_a_trusted_proxy_each_caller_has_a_rate_and_a_line_of_its_own(serve: Serve, heard: list[Access]) -> None:
     # The test's client has no address of its own; a server in front gives it the proxy's.
-    limits = {"limiter": RateLimiter("2/minute"), "trusted_proxies": (ip_network("10.0.0.0/8"),)}
+    limits: dict[str, Any] = {"limiter": RateLimiter("2/minute"), "trusted_proxies": (ip_network("10.0.0.0/8"),)}
     app = serve(**limits).app
     client = TestClient(app, client=("10.0.0.1", 4711))
 
@@ -197,7 +197,7 @@ def test_a_replica_with_a_full_queue_says_so_before_it_reads_a_poster(
         return original(self, images)
 
     monkeypatch.setattr(Predictor, "predict", slow)
-    image = {"content": poster("red"), "headers": {"Content-Type": "image/jpeg"}}
+    image: dict[str, Any] = {"content": poster("red"), "headers": {"Content-Type": "image/jpeg"}}
     with ThreadPoolExecutor(2) as callers:
         first = callers.submit(client.post, "/v1/predict", **image)
         assert started.wait(20)
