@@ -16,6 +16,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.addresses import Network, address_of
 from serving.predictor import Prediction
 from serving.problems import problem_response
 
@@ -32,12 +33,14 @@ _UNKNOWN = "unknown"
 class Access:
     """One request.
 
-    path: the route's, such as /v1/predict. ms: until the last byte of the answer. caller: the name of its key.
-    posters: in the request. predictions: of those that were scored. status 499: the caller went away.
+    address: whose it is, see `serving.addresses`. path: the route's, such as /v1/predict. ms: until the last byte of
+    the answer. caller: the name of its key. posters: in the request. queued: requests that waited when it began to,
+    for queued_ms. predictions: of the posters that were scored. status 499: the caller went away.
     """
 
     request_id: str
     method: str
+    address: str
     path: str = _UNKNOWN
     status: int = 499
     ms: float = 0.0
@@ -45,6 +48,8 @@ class Access:
     caller: str | None = None
     version: str | None = None
     posters: int = 0
+    queued: int = 0
+    queued_ms: float = 0.0
     predictions: Sequence[Prediction] = field(default=())
 
 
@@ -61,11 +66,20 @@ class AccessMiddleware:
     """ASGI middleware: makes each request's record, and gives it to the listeners when the request has ended.
 
     timeout_s: a request that takes longer is answered with 504; what its thread does still ends. tells_id: whether the
-    answer has the id, or a proxy in front puts it there.
+    answer has the id, or a proxy in front puts it there. trusted_proxies: see `serving.addresses`.
     """
 
-    def __init__(self, app: ASGIApp, *, listeners: Sequence[Listener], timeout_s: float, tells_id: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        listeners: Sequence[Listener],
+        timeout_s: float,
+        tells_id: bool = True,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
         self.app = app
+        self.trusted_proxies = tuple(trusted_proxies)
         self.tells_id = tells_id
         self.listeners = tuple(listeners)
         self.timeout_s = timeout_s
@@ -75,7 +89,8 @@ class AccessMiddleware:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        access = Access(given if _ID.fullmatch(given) else uuid.uuid4().hex, scope["method"])
+        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        access = Access(request_id, scope["method"], address_of(scope, self.trusted_proxies))
         scope["onesheet.access"] = access
         began = time.perf_counter()
         has_begun = False
@@ -120,6 +135,7 @@ def write_line(access: Access) -> None:
     line: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request_id": access.request_id,
+        "address": access.address,
         "method": access.method,
         "path": access.path,
         "status": access.status,
@@ -130,4 +146,5 @@ def write_line(access: Access) -> None:
         line["caller"] = access.caller
     if access.posters:
         line |= {"posters": access.posters, "scored": len(access.predictions), "version": access.version}
+        line["queued_ms"] = round(access.queued_ms, 1)
     log.info("%s", json.dumps(line))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from serving.follower import Refused
+from serving.follower import Canary, Follower, Refused
 from serving.predictor import Prediction
 from serving.problems import Problem
 from training.bundle import BundleCard
@@ -142,10 +142,25 @@ class InputSize(BaseModel):
 
 
 class RefusedAnswer(BaseModel):
-    """A version that was promoted and could not be loaded; the one before it goes on serving."""
+    """A version that was promoted, or was to be tried, and could not be loaded; the one before goes on serving."""
 
     version: str
     reason: str
+
+    @classmethod
+    def of(cls, refused: Refused | None) -> RefusedAnswer | None:
+        """The answer that tells a refusal."""
+        return cls(version=refused.version, reason=refused.reason) if refused else None
+
+
+class CandidateAnswer(BaseModel):
+    """A version that answers a share of the requests, to be compared with the one in production."""
+
+    version: str
+    share: float
+    architecture: str
+    metrics: dict[str, float]
+    lineage: dict[str, str | int | float | bool | None]
 
 
 class GenreThreshold(BaseModel):
@@ -200,21 +215,17 @@ class ModelAnswer(BaseModel):
     prior_metrics: dict[str, float]
     lineage: dict[str, str | int | float | bool | None]
     refused: RefusedAnswer | None
+    candidate: CandidateAnswer | None
+    refused_candidate: RefusedAnswer | None
     max_upload_bytes: int
     fetches_urls: bool
     finds_similar: bool = False
 
     @classmethod
-    def of(
-        cls,
-        card: BundleCard,
-        refused: Refused | None,
-        max_upload_bytes: int,
-        *,
-        fetches_urls: bool,
-        finds_similar: bool,
-    ) -> ModelAnswer:
-        """The answer that tells a card."""
+    def of(cls, follower: Follower, max_upload_bytes: int, *, fetches_urls: bool, finds_similar: bool) -> ModelAnswer:
+        """The answer that tells what is followed, which has a model."""
+        assert follower.predictor is not None  # noqa: S101  asked of a server that is ready
+        card, canary = follower.predictor.card, follower.canary
         return cls(
             version=card.version,
             architecture=card.architecture,
@@ -227,8 +238,21 @@ class ModelAnswer(BaseModel):
             metrics=card.metrics,
             prior_metrics=card.prior_metrics,
             lineage=card.lineage,
-            refused=RefusedAnswer(version=refused.version, reason=refused.reason) if refused else None,
+            refused=RefusedAnswer.of(follower.refused),
+            candidate=_candidate(canary) if canary else None,
+            refused_candidate=RefusedAnswer.of(follower.refused_candidate),
             max_upload_bytes=max_upload_bytes,
             fetches_urls=fetches_urls,
             finds_similar=finds_similar,
         )
+
+
+def _candidate(canary: Canary) -> CandidateAnswer:
+    card = canary.predictor.card
+    return CandidateAnswer(
+        version=card.version,
+        share=canary.share,
+        architecture=card.architecture,
+        metrics=card.metrics,
+        lineage=card.lineage,
+    )

@@ -7,7 +7,7 @@ For a Serve configuration file: `import_path: serving.app:build_app`, with the f
 import asyncio
 import logging
 import os
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
@@ -17,6 +17,9 @@ from serving.limits import RateLimiter, read_rate
 APP_NAME = "onesheet"
 _LIMITER = "limiter"
 _LIMITER_TIMEOUT_S = 1.0
+# For requests that only hear that they are too many.
+_ROOM = 100
+_GRACE_S = 5.0
 
 
 class ServeOptions(BaseModel):
@@ -36,8 +39,14 @@ class ServeOptions(BaseModel):
     downscale_delay_s: float = Field(
         default=300, ge=0, description="Seconds of less load before one is taken away, and the last one too."
     )
+    max_ongoing_requests: int = Field(
+        default=16, ge=1, description="Requests that a replica works on at once; the others wait for their turn."
+    )
     max_queued_requests: int = Field(
-        default=100, ge=1, description="Requests that wait; further ones are answered with 503."
+        default=64, ge=0, description="Requests that wait in a replica; when more do, it is overloaded."
+    )
+    max_overload_requests: int = Field(
+        default=3, ge=1, description="Requests inside an overloaded replica; the others are answered with 503 at once."
     )
     max_upload_bytes: int = Field(default=20_000_000, gt=0, description="A larger request is answered with 413.")
     max_posters: int = Field(default=64, ge=1, description="More posters in one request are answered with 413.")
@@ -54,6 +63,15 @@ class ServeOptions(BaseModel):
     rate_limit: str | None = Field(
         default=None,
         description="Of a caller's requests to all replicas, such as 100/minute; a caller is a key's, else an address.",
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="Networks of proxies whose X-Forwarded-For says who asks; by default none is believed."
+    )
+    canary_by: Literal["request", "caller"] = Field(
+        default="request", description="What a candidate gets a share of: the requests, or the callers, each its own."
+    )
+    drift_window: int = Field(
+        default=1000, ge=100, description="The last posters of a replica, in which drift is looked for."
     )
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Origins such as https://example.org whose pages may ask; none by default."
@@ -96,9 +114,11 @@ def build_app(options: ServeOptions) -> Any:
             "upscale_delay_s": options.upscale_delay_s,
             "downscale_delay_s": options.downscale_delay_s,
         },
-        # Above the target, or load would never show; not far above, or one replica hoards what its sibling could do.
-        max_ongoing_requests=max(2, round(options.target_ongoing_requests * 2)),
-        max_queued_requests=options.max_queued_requests,
+        # The replica itself says who waits and who is turned away, as a problem; Ray, in plain text, only beyond that.
+        max_ongoing_requests=options.max_ongoing_requests + options.max_queued_requests + _ROOM,
+        max_queued_requests=options.max_queued_requests + _ROOM,
+        # A replica that goes answers whatever it has, and takes no longer for it than a request may take.
+        graceful_shutdown_timeout_s=options.request_timeout_s + _GRACE_S,
         ray_actor_options={"num_cpus": 1},
         logging_config=LoggingConfig(enable_access_log=False),
     )
@@ -116,19 +136,24 @@ def _replica_api(options: ServeOptions) -> Any:
     from cluster.settings import load_settings  # noqa: PLC0415
     from cluster.store import open_store  # noqa: PLC0415
     from serving.access import write_line  # noqa: PLC0415
+    from serving.admission import Admission  # noqa: PLC0415
+    from serving.drift import DriftWatch  # noqa: PLC0415
     from serving.fetching import Fetcher  # noqa: PLC0415
     from serving.follower import Follower  # noqa: PLC0415
     from serving.interface import Limits, build_api  # noqa: PLC0415
     from serving.keys import Keys  # noqa: PLC0415
     from serving.metrics import ServeMetrics  # noqa: PLC0415
+    from serving.model_metrics import ModelMetrics  # noqa: PLC0415
     from serving.thumbnails import Thumbnails  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
     logging.getLogger("serving").setLevel(logging.INFO)
+    watch = DriftWatch(window=options.drift_window)
     follower = Follower(
         Registry(open_store(options.store)),
         poll_interval_s=options.poll_interval_s,
         max_pixels=options.max_pixels,
+        on_poll=ModelMetrics(watch),
     )
     fetcher = Fetcher(
         max_bytes=options.max_upload_bytes, timeout_s=options.url_timeout_s, networks=options.url_networks
@@ -146,7 +171,15 @@ def _replica_api(options: ServeOptions) -> Any:
             keys=Keys.read(keys.get_secret_value()) if keys else None,
             limiter=SharedLimiter() if options.rate_limit else None,
             cors_origins=options.cors_origins,
-            listeners=(write_line, ServeMetrics()),
+            admission=Admission(
+                max_ongoing=options.max_ongoing_requests,
+                max_queued=options.max_queued_requests,
+                max_in_overload=options.max_overload_requests,
+            ),
+            trusted_proxies=options.trusted_proxies,
+            canary_by=options.canary_by,
+            drift=watch,
+            listeners=(write_line, ServeMetrics(), watch),
             # Ray Serve's proxy gives each request an id and puts it there.
             tells_request_id=False,
         ),

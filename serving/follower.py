@@ -1,38 +1,63 @@
-"""The follower: keeps the production model loaded, and swaps it when the registry's pointer moves."""
+"""The follower: keeps the production model loaded, and a candidate beside it, and swaps them when the pointer moves."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cluster.errors import KeyNotFoundError, StoreError
 from serving.predictor import Predictor
-from training.registry import Production, Registry
+from training.registry import Candidate, Production, Registry
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A promoted version that could not be loaded, and why; the version before it goes on serving."""
+    """A version that was promoted, or is to be tried, and could not be loaded, and why; requests go elsewhere."""
 
     version: str
     reason: str
 
 
-class Follower:
-    """One predictor at a time, replaced whole: a request sees the old model or the new one, never a part."""
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A candidate, loaded and warm, and its share of the requests."""
 
-    def __init__(self, registry: Registry, *, poll_interval_s: float, max_pixels: int) -> None:
+    predictor: Predictor
+    share: float
+
+
+class Follower:
+    """One predictor at a time, replaced whole: a request sees the old model or the new one, never a part.
+
+    While a canary runs there is a second one; `serving.canary` says which request is its.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        poll_interval_s: float,
+        max_pixels: int,
+        on_poll: Callable[[Follower], None] = lambda follower: None,
+    ) -> None:
+        """on_poll: hears of the follower after each look at the pointer."""
         self.registry = registry
         self.poll_interval_s = poll_interval_s
         self.max_pixels = max_pixels
         self.predictor: Predictor | None = None
+        self.canary: Canary | None = None
         self.refused: Refused | None = None
-        self._refused_promotion: Production | None = None
+        self.refused_candidate: Refused | None = None
+        self._refused_promotion: tuple[str, datetime] | None = None
+        self._refused_canary: tuple[str, datetime] | None = None
+        self._on_poll = on_poll
         self._is_following = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
@@ -52,6 +77,7 @@ class Follower:
             production = self.registry.production()
             if production is not None:
                 self._turn_to(production)
+                self._try_out(production.candidate)
             self._is_following = True
         except Exception as error:  # the thread must outlive any outage
             # Said once an outage, not once a poll.
@@ -59,25 +85,63 @@ class Follower:
                 log.warning("the production model cannot be followed: %s", error)
                 log.debug("the outage's traceback", exc_info=True)
             self._is_following = False
+        try:
+            self._on_poll(self)
+        except Exception:  # nor does what hears of it
+            log.exception("the models' metrics cannot be told")
 
     def _turn_to(self, production: Production) -> None:
-        if production == self._refused_promotion:
+        promotion = (production.version, production.promoted_at)
+        if promotion == self._refused_promotion:
             return
         refused = None
-        if self.predictor is None or self.predictor.card.version != production.version:
-            refused = self._load(production.version)
+        if self.predictor is None or self.predictor.version != production.version:
+            refused = self._swap_in(production.version)
             if self.predictor is None:
                 # A replica that starts while a broken version is in production serves what its siblings still serve.
-                any(self._load(version) is None for version in reversed(production.previous))
+                any(self._swap_in(version) is None for version in reversed(production.previous))
         self.refused = refused
-        self._refused_promotion = production if refused else None
+        self._refused_promotion = promotion if refused else None
 
-    def _load(self, version: str) -> Refused | None:
-        """Swap the version in, or say why not. Raises what may have passed at the next poll."""
+    def _swap_in(self, version: str) -> Refused | None:
+        """Serve the version, or say why not."""
+        if self.canary and self.canary.predictor.version == version:
+            found: Predictor | Refused = self.canary.predictor
+        else:
+            found = self._load(version)
+        if isinstance(found, Refused):
+            return found
+        self.predictor = found
+        log.info("serving model version %s", version)
+        return None
+
+    def _try_out(self, candidate: Candidate | None) -> None:
+        if candidate is None or self.predictor is None or candidate.version == self.predictor.version:
+            if self.canary:
+                log.info("the canary of model version %s has ended", self.canary.predictor.version)
+            self.canary = self.refused_candidate = self._refused_canary = None
+            return
+        trial = (candidate.version, candidate.started_at)
+        if trial == self._refused_canary:
+            return
+        if self.canary and self.canary.predictor.version == candidate.version:
+            self.canary = Canary(self.canary.predictor, candidate.share)
+            return
+        # One that is no longer tried stops at once, however long the next one loads.
+        self.canary = self.refused_candidate = self._refused_canary = None
+        found = self._load(candidate.version)
+        if isinstance(found, Refused):
+            self.refused_candidate, self._refused_canary = found, trial
+            return
+        self.canary = Canary(found, candidate.share)
+        log.info("trying model version %s on %g of the requests", candidate.version, candidate.share)
+
+    def _load(self, version: str) -> Predictor | Refused:
+        """The version, loaded and warm, or why not. Raises what may have passed at the next poll."""
         try:
             with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
                 card = self.registry.fetch(version, Path(folder))
-                self.predictor = Predictor.load(Path(folder), card, max_pixels=self.max_pixels)
+                return Predictor.load(Path(folder), card, max_pixels=self.max_pixels)
         except Exception as error:
             is_lasting = isinstance(error, KeyNotFoundError) or not isinstance(error, StoreError | OSError)
             if not is_lasting:
@@ -85,8 +149,6 @@ class Follower:
             log.warning("model version %s is refused: %s", version, error)
             log.debug("the refusal's traceback", exc_info=True)
             return Refused(version, str(error))
-        log.info("serving model version %s", version)
-        return None
 
     def _follow(self) -> None:
         while not self._stop.wait(self.poll_interval_s):

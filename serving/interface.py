@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -20,6 +21,8 @@ from fastapi.staticfiles import StaticFiles
 from crawler.outcomes import Rejected
 from serving import access
 from serving.access import AccessMiddleware, Listener, write_line
+from serving.addresses import Network
+from serving.admission import Admission
 from serving.answers import (
     GenresAnswer,
     LiveAnswer,
@@ -29,6 +32,8 @@ from serving.answers import (
     RefusedPoster,
     ScoredPoster,
 )
+from serving.canary import CanaryBy, chosen
+from serving.drift import DriftWatch, drift_router
 from serving.explanations import Picture, drawn, explained
 from serving.fetching import Fetcher
 from serving.follower import Follower
@@ -62,7 +67,9 @@ class Limits:
     fetcher: fetches posters by their URLs; without one, URLs are refused. thumbnails: of similar posters; without them
     none is shown. keys: without them everybody may ask.
     limiter: of each caller's requests. cors_origins: pages from elsewhere that may ask. listeners: hear of every
-    request. tells_request_id: in the answer's headers, unless a proxy does.
+    request. tells_request_id: in the answer's headers, unless a proxy does. admission: of requests with posters.
+    trusted_proxies: whose X-Forwarded-For says who asks. canary_by: what a candidate's share is a share of. drift: one
+    of the listeners that can be asked what it saw.
     """
 
     max_upload_bytes: int
@@ -75,6 +82,10 @@ class Limits:
     cors_origins: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = (write_line,)
     tells_request_id: bool = True
+    admission: Admission = field(default_factory=Admission)
+    trusted_proxies: tuple[Network, ...] = ()
+    canary_by: CanaryBy = "request"
+    drift: DriftWatch = field(default_factory=DriftWatch)
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key.")
@@ -83,23 +94,31 @@ _bearer = HTTPBearer(auto_error=False, description="An API key.")
 async def _admit(request: Request) -> None:
     """Nothing of a request is read before its caller is known."""
     limits: Limits = request.app.state.limits
-    caller = request.client.host if request.client else "?"
+    record = access.of(request.scope)
+    caller = record.address
     if limits.keys:
         given = await _bearer(request)
         found = limits.keys.name_of(given.credentials) if given else None
         if found is None:
             said = "this API key is not known here" if given else "an API key is wanted: send Authorization: Bearer KEY"
             raise ProblemError(401, said, headers={"WWW-Authenticate": "Bearer"})
-        caller = access.of(request.scope).caller = found
+        caller = record.caller = found
     if limits.limiter and (wait_s := await limits.limiter.wait_s(caller)):
         raise ProblemError(429, f"{caller} asks too often; ask again later", retry_after_s=math.ceil(wait_s))
 
 
-async def _uploads(request: Request) -> list[Upload]:
+async def _uploads(request: Request) -> AsyncIterator[list[Upload]]:
+    """The posters, once it is the request's turn; it lasts until the answer."""
     limits: Limits = request.app.state.limits
-    found = await read_uploads(request, most=limits.max_posters, fetcher=limits.fetcher)
-    access.of(request.scope).posters = len(found)
-    return found
+    record = access.of(request.scope)
+    with limits.admission.entered():
+        found = await read_uploads(request, most=limits.max_posters, fetcher=limits.fetcher)
+        record.posters = len(found)
+        record.queued = limits.admission.waiting
+        began = time.perf_counter()
+        async with limits.admission.turn():
+            record.queued_ms = (time.perf_counter() - began) * 1000
+            yield found
 
 
 Posters = Annotated[list[Upload], Depends(_uploads)]
@@ -131,10 +150,7 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(_admit), *asking])
 
     def ready() -> Predictor:
-        if follower.predictor is None:
-            # The follower looks again by then.
-            raise ProblemError(503, _why_not_ready(follower), retry_after_s=math.ceil(follower.poll_interval_s))
-        return follower.predictor
+        return _ready(follower)
 
     @v1.post(
         "/predict",
@@ -168,12 +184,12 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
 
         Try it: `curl -F image=@one.jpg -F image=@two.jpg http://127.0.0.1:8000/v1/predict`
         """
-        predictor = ready()
+        predictor = _asked(request, follower)
         _check_genre(genre, predictor.card.genres)
         if genre is not None and not explain:
             raise ProblemError(422, "genre: it chooses what is explained; add explain=true")
         record = access.of(request.scope)
-        record.version = response.headers[_VERSION] = predictor.card.version
+        response.headers[_VERSION] = predictor.version
         told = predict_among(predictor.predict, [poster.data for poster in posters])
         outcomes = [problem_of(outcome) if isinstance(outcome, Rejected) else outcome for outcome in told]
         record.predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
@@ -217,11 +233,10 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
 
         Try it: `curl -F image=@poster.jpg 'http://127.0.0.1:8000/v1/explain?genre=Horror' > horror.png`
         """
-        predictor = ready()
+        predictor = _asked(request, follower)
         if len(posters) != 1:
             raise ProblemError(422, f"image: {len(posters)} posters; a picture explains one of them")
         _check_genre(genre, predictor.card.genres)
-        access.of(request.scope).version = predictor.card.version
         data = posters[0].data
         if isinstance(data, Problem):
             raise ProblemError.of(data)
@@ -242,11 +257,10 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
 
     @v1.get("/model", tags=["model"], responses=documented(401, 429, 503))
     def model() -> ModelAnswer:
-        """The model that serves now, and a promoted version that was refused, if there is one."""
+        """The model that serves now, a candidate beside it, and a version that was refused, if there is one."""
         predictor = ready()
         return ModelAnswer.of(
-            predictor.card,
-            follower.refused,
+            follower,
             limits.max_upload_bytes,
             fetches_urls=limits.fetcher is not None,
             finds_similar=predictor.finder is not None,
@@ -260,6 +274,7 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         retry_after_s=follower.poll_interval_s,
     )
 
+    v1.include_router(drift_router(follower, limits.drift))
     _add_probes_and_page(api, ready)
     api.include_router(v1)
     api.mount("/page", StaticFiles(directory=_PAGE), name="page")
@@ -301,12 +316,31 @@ def _guard(api: FastAPI, limits: Limits) -> None:
         listeners=limits.listeners,
         timeout_s=limits.timeout_s,
         tells_id=limits.tells_request_id,
+        trusted_proxies=limits.trusted_proxies,
     )
 
 
 def _check_genre(genre: str | None, known: tuple[str, ...]) -> None:
     if genre is not None and genre not in known:
         raise ProblemError(422, f"genre: {genre!r} is none of {', '.join(known)}")
+
+
+def _ready(follower: Follower) -> Predictor:
+    """The production model."""
+    if follower.predictor is None:
+        # The follower looks again by then.
+        raise ProblemError(503, _why_not_ready(follower), retry_after_s=math.ceil(follower.poll_interval_s))
+    return follower.predictor
+
+
+def _asked(request: Request, follower: Follower) -> Predictor:
+    """The model that this request goes to: all its posters go to the same one."""
+    limits: Limits = request.app.state.limits
+    record = access.of(request.scope)
+    caller = (record.caller or record.address) if limits.canary_by == "caller" else None
+    predictor = chosen(follower, caller) or _ready(follower)
+    record.version = predictor.version
+    return predictor
 
 
 def _why_not_ready(follower: Follower) -> str:

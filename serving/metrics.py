@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
 from serving.access import Access
 
@@ -18,10 +18,16 @@ class ServeMetrics:
     """
 
     def __init__(self) -> None:
-        self._requests = Counter("onesheet_requests", "Requests by route and status.", ("path", "status"))
-        self._request_ms = Histogram(
-            "onesheet_request_ms", "From a request's first byte to its answer's last.", _MS, ("path",)
+        self._requests = Counter(
+            "onesheet_requests",
+            "Requests by route, status and the version that answered.",
+            ("path", "status", "version"),
         )
+        self._request_ms = Histogram(
+            "onesheet_request_ms", "From a request's first byte to its answer's last.", _MS, ("path", "version")
+        )
+        self._queued = Gauge("onesheet_queue", "Requests that waited when the newest one began to.")
+        self._queued_ms = Histogram("onesheet_queue_ms", "How long a request waited for its turn.", _MS)
         self._posters = Counter(
             "onesheet_posters", "Posters by the model's version, and what became of them.", ("version", "outcome")
         )
@@ -40,8 +46,13 @@ class ServeMetrics:
         )
 
     def __call__(self, access: Access) -> None:
-        self._requests.inc(1, {"path": access.path, "status": str(access.status)})
-        self._request_ms.observe(max(access.ms, 1e-3), {"path": access.path})
+        # Of what no model answered, there is none.
+        answered = {"path": access.path, "version": access.version or "none"}
+        self._requests.inc(1, {**answered, "status": str(access.status)})
+        self._request_ms.observe(max(access.ms, 1e-3), answered)
+        if access.posters:
+            self._queued.set(access.queued)
+            self._queued_ms.observe(max(access.queued_ms, 1e-3))
         if access.path != "/v1/predict" or not access.posters or access.version is None:
             return
         version = {"version": access.version}

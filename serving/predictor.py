@@ -15,6 +15,7 @@ from crawler.images import decode
 from crawler.outcomes import Rejected
 from serving.similar import Finder, Found
 from training.bundle import BundleCard, BundleError, load_index, load_model
+from training.drift import poster_inputs
 from training.preprocessing import to_pixels, to_rgb
 from training.saliency import HeatMaps
 from training.similar import PosterIndex
@@ -40,12 +41,14 @@ class GenreScore:
 class Prediction:
     """Every genre of one poster, the highest score first.
 
-    decode_ms: reading and resizing this poster. predict_ms: the model, for the batch that the poster was in.
+    decode_ms: reading and resizing this poster. predict_ms: the model, for the batch that the poster was in. inputs:
+    as `training.drift.poster_inputs`; none where another process scored it.
     """
 
     genres: tuple[GenreScore, ...]
     decode_ms: float
     predict_ms: float
+    inputs: tuple[float, ...] = ()
 
     @property
     def predicted(self) -> tuple[str, ...]:
@@ -139,26 +142,27 @@ class Predictor:
 
     def _predict_batch(self, images: list[bytes]) -> list[Prediction | Rejected]:
         read = [self._pixels(data) for data in images]
-        batch = [pixels for pixels, _ in read if not isinstance(pixels, Rejected)]
+        batch = [pixels for pixels, _, _ in read if not isinstance(pixels, Rejected)]
         if not batch:
-            return [pixels for pixels, _ in read if isinstance(pixels, Rejected)]
+            return [pixels for pixels, _, _ in read if isinstance(pixels, Rejected)]
         started = time.perf_counter()
         scores = iter(self._scores(np.stack(batch)).numpy())
         predict_ms = _ms_since(started)
         return [
             pixels
             if isinstance(pixels, Rejected)
-            else Prediction(self._ranked(next(scores)), decode_ms=decode_ms, predict_ms=predict_ms)
-            for pixels, decode_ms in read
+            else Prediction(self._ranked(next(scores)), decode_ms=decode_ms, predict_ms=predict_ms, inputs=inputs)
+            for pixels, inputs, decode_ms in read
         ]
 
-    def _pixels(self, data: bytes) -> tuple[np.ndarray[Any, np.dtype[np.uint8]] | Rejected, float]:
+    def _pixels(self, data: bytes) -> tuple[np.ndarray[Any, np.dtype[np.uint8]] | Rejected, tuple[float, ...], float]:
+        """A poster's pixels, what drift is told by, and the milliseconds that it took."""
         started = time.perf_counter()
         image = decode(data, max_pixels=self.max_pixels)
         if isinstance(image, Rejected):
-            return image, _ms_since(started)
+            return image, (), _ms_since(started)
         pixels = to_pixels(image, height_px=self.card.height_px, width_px=self.card.width_px)
-        return pixels, _ms_since(started)
+        return pixels, poster_inputs(image.size, pixels), _ms_since(started)
 
     def _ranked(self, scores: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[GenreScore, ...]:
         genres = [

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cluster.errors import TrainingError
+from training.drift import Reference
 
 if TYPE_CHECKING:
     from training.similar import PosterIndex
@@ -67,6 +68,7 @@ class BundleCard(BaseModel):
     height_px, width_px: the model's input, float or uint8 RGB from 0 to 255; scaling lives inside the model.
     metrics, prior_metrics: on the test split, of the model and of the prior baseline, under the same names.
     intervals, prior_intervals: the 95% bootstrap intervals of these; cards of before have none, nor genre_metrics.
+    reference: what drift in service is measured from; cards of before have none.
     files: name → sha256, filled in by `write_bundle`.
     """
 
@@ -85,6 +87,7 @@ class BundleCard(BaseModel):
     intervals: dict[str, tuple[float, float]] = {}
     prior_intervals: dict[str, tuple[float, float]] = {}
     genre_metrics: tuple[GenreWorth, ...] = ()
+    reference: Reference | None = None
     lineage: dict[str, str | int | float | bool | None] = {}
     files: dict[FileName, Sha256] = {}
 
@@ -96,6 +99,8 @@ class BundleCard(BaseModel):
             raise ValueError(f"{len(self.genres)} genres but {len(self.thresholds)} thresholds")
         if len(set(self.genres)) != len(self.genres):
             raise ValueError("a genre is named twice")
+        if self.reference and [it.genre for it in self.reference.genres] != list(self.genres):
+            raise ValueError("reference: it has other genres")
         return self
 
 

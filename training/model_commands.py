@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster.console import JsonFlag, StoreOption, finish
+from cluster.errors import TrainingError
 from cluster.settings import load_settings
 from cluster.store import open_store
 from training.bundle import MACRO_MAP, BundleCard
@@ -64,7 +65,7 @@ def show_model(version: VersionArgument, store: StoreOption = None, as_json: Jso
 
 @models_app.command("promote")
 def promote_model(version: VersionArgument, store: StoreOption = None, as_json: JsonFlag = False) -> None:
-    """Put a version into production; running servers follow within seconds.
+    """Put a version into production; running servers follow within seconds. A canary ends.
 
     Examples:
 
@@ -88,11 +89,42 @@ def rollback_model(store: StoreOption = None, as_json: JsonFlag = False) -> None
     _finish_pointer(_registry(store).rollback(), as_json=as_json)
 
 
+@models_app.command("canary")
+def canary_model(
+    version: Annotated[
+        str | None, typer.Argument(help="A registered version, or `latest`.", metavar="VERSION", show_default=False)
+    ] = None,
+    share: Annotated[float, typer.Option(help="Of the requests, above 0 and below 1.")] = 0.1,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End the canary: all requests to the production version.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Try a version on a share of the requests, beside the one in production; running servers follow within seconds.
+
+    Answers name the version that gave them, and metrics have it as a label. The same command with another share
+    changes it; `onesheet models promote` makes the candidate the production version.
+
+    Examples:
+
+        onesheet models canary latest --share 0.1
+
+        onesheet models canary --stop
+    """
+    if stop == (version is not None):
+        raise TrainingError("name the VERSION to try, or give --stop, one of the two")
+    registry = _registry(store)
+    production = registry.stop_canary() if version is None else registry.canary(version, share)
+    _finish_pointer(production, as_json=as_json)
+
+
 def summary(card: BundleCard, production: Production | None) -> dict[str, Any]:
     """One version as `list --json` tells it."""
     return {
         "version": card.version,
         "in_production": _is_production(card, production),
+        "share": _share(card, production),
         "architecture": card.architecture,
         "dataset_id": card.lineage.get("dataset_id"),
         MACRO_MAP: card.metrics.get(MACRO_MAP),
@@ -106,7 +138,8 @@ def table(cards: list[BundleCard], production: Production | None) -> Any:
     from rich.table import Table  # noqa: PLC0415
 
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    shown.caption = "● in production"
+    tried = production.candidate if production else None
+    shown.caption = "● in production" + (f"   ○ tried on {tried.share:.0%} of the requests" if tried else "")
     shown.caption_justify = "left"
     shown.add_column("")
     shown.add_column("version", no_wrap=True)
@@ -118,7 +151,7 @@ def table(cards: list[BundleCard], production: Production | None) -> Any:
     for card in cards:
         is_production = _is_production(card, production)
         shown.add_row(
-            "[green]●[/]" if is_production else "",
+            "[green]●[/]" if is_production else "○" if _share(card, production) else "",
             card.version,
             card.architecture,
             str(card.lineage.get("dataset_id", "-")),
@@ -163,7 +196,10 @@ def _details(card: BundleCard, production: Production | None) -> Any:
 
 def _finish_pointer(production: Production, *, as_json: bool) -> None:
     before = production.previous[-1] if production.previous else None
-    finish({"production": production.version, "rollback_to": before}, as_json=as_json)
+    result: dict[str, Any] = {"production": production.version, "rollback_to": before}
+    if production.candidate:
+        result |= {"candidate": production.candidate.version, "share": production.candidate.share}
+    finish(result, as_json=as_json)
 
 
 def _registry(store: str | None) -> Registry:
@@ -176,6 +212,14 @@ def _nothing(registry: Registry) -> str:
 
 def _is_production(card: BundleCard, production: Production | None) -> bool:
     return production is not None and production.version == card.version
+
+
+def _share(card: BundleCard, production: Production | None) -> float:
+    """Of the requests, that go to this version."""
+    tried = production.candidate.share if production and production.candidate else 0.0
+    if _is_production(card, production):
+        return 1 - tried
+    return tried if production and production.candidate and production.candidate.version == card.version else 0.0
 
 
 def _metric(metrics: dict[str, float], name: str = MACRO_MAP) -> str:

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.errors import KeyExistsError, KeyNotFoundError, TrainingError
 from cluster.store import Store
@@ -22,6 +22,16 @@ class RegistryError(TrainingError):
     """A version or a production model that the registry does not have, or will not replace."""
 
 
+class Candidate(BaseModel):
+    """A version that is tried on a share of the traffic, above 0 and below 1, beside the one in production."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    share: float = Field(gt=0, lt=1)
+    started_at: AwareDatetime
+
+
 class Production(BaseModel):
     """The version that serving follows. `previous`: the versions before it, newest last, for `rollback`."""
 
@@ -30,6 +40,7 @@ class Production(BaseModel):
     version: str
     promoted_at: AwareDatetime
     previous: tuple[str, ...] = ()
+    candidate: Candidate | None = None
 
 
 class Registry:
@@ -114,7 +125,10 @@ class Registry:
         return production
 
     def promote(self, version: str) -> Production:
-        """Point production at the version; `latest` is the newest one. No change where it is in production already."""
+        """Point production at the version; `latest` is the newest one. No change where it is in production already.
+
+        A canary ends.
+        """
         card = self.card(version)
         try:
             before = self.production()
@@ -122,21 +136,48 @@ class Registry:
             log.warning("%s", error)
             before = None
         if before is not None and before.version == card.version:
-            return before
+            return self._put(before.model_copy(update={"candidate": None})) if before.candidate else before
         previous = () if before is None else (*before.previous, before.version)
         return self._point(card.version, previous)
 
     def rollback(self) -> Production:
-        """Point production back at the version before it. Raises RegistryError where there is none."""
+        """Point production back at the version before it; a canary ends. Raises RegistryError where there is none."""
         current = self.production_or_raise()
         if not current.previous:
             raise RegistryError(f"there is nothing to roll back to: {current.version} is the first one in production")
         *older, target = current.previous
         return self._point(self.card(target).version, tuple(older))
 
+    def canary(self, version: str, share: float) -> Production:
+        """Send a share of the traffic to the version; `latest` is the newest one. Again, it changes the share.
+
+        Raises RegistryError where the version is in production, and for a share that is not between 0 and 1.
+        """
+        current = self.production_or_raise()
+        card = self.card(version)
+        if card.version == current.version:
+            raise RegistryError(f"{card.version} is in production already; a candidate is another version")
+        if not 0 < share < 1:
+            raise RegistryError(f"a share of {share:g} is not between 0 and 1; 0.1 is a tenth of the traffic")
+        before = current.candidate
+        started_at = before.started_at if before and before.version == card.version else datetime.now(UTC)
+        candidate = Candidate(version=card.version, share=share, started_at=started_at)
+        return self._put(current.model_copy(update={"candidate": candidate}))
+
+    def stop_canary(self) -> Production:
+        """Send all traffic to the production version again. Raises RegistryError where no canary runs."""
+        current = self.production_or_raise()
+        if current.candidate is None:
+            raise RegistryError(f"no canary runs: all traffic goes to {current.version}")
+        return self._put(current.model_copy(update={"candidate": None}))
+
     def _point(self, version: str, previous: tuple[str, ...]) -> Production:
-        production = Production(version=version, promoted_at=datetime.now(UTC), previous=previous)
-        self.store.put(_PRODUCTION, production.model_dump_json(indent=2).encode(), content_type="application/json")
+        return self._put(Production(version=version, promoted_at=datetime.now(UTC), previous=previous))
+
+    def _put(self, production: Production) -> Production:
+        # Without a candidate the pointer is one that servers of before can read.
+        data = production.model_dump_json(indent=2, exclude_none=True).encode()
+        self.store.put(_PRODUCTION, data, content_type="application/json")
         return production
 
 

@@ -26,10 +26,12 @@ from cluster.store import Store
 from training.bundle import BundleCard, write_bundle
 from training.curves import draw_curves
 from training.dataset import Card, newest_dataset, read_card
+from training.drift import Reference
 from training.evaluate import Evaluation, evaluate
 from training.features import make_features
 from training.indexing import Helpers, make_index
 from training.quiet import start_tensorflow
+from training.reference import validation_reference
 from training.registry import Registry
 from training.task import TrainTask, build_task_network, plan_task, share_weights, weights_names
 from training.tracking import Tracking
@@ -193,7 +195,10 @@ def carry_out(
             progress=lambda done, total: on_event({"what": "index", "steps": total, "step": done}),
         )
         bundle = Path(folder, "bundle")
-        card = write_bundle(bundle, network.model, _card(run, dataset, evaluation, lineage or {}), index)
+        reference = validation_reference(
+            store, dataset, run.name, evaluation.thresholds, height_px=task.height_px, width_px=task.width_px
+        )
+        card = write_bundle(bundle, network.model, _card(run, dataset, evaluation, lineage or {}, reference), index)
         Registry(store).register(bundle, card)
         curves = draw_curves(history, title=run.name, score=SCORE, prior=prior_map(dataset))
         store.put(run.key("curves.png"), curves, content_type="image/png")
@@ -379,7 +384,9 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _card(run: Run, dataset: Card, evaluation: Evaluation, lineage: Mapping[str, str | int]) -> BundleCard:
+def _card(
+    run: Run, dataset: Card, evaluation: Evaluation, lineage: Mapping[str, str | int], reference: Reference | None
+) -> BundleCard:
     task = run.task
     return BundleCard(
         version=run.name,
@@ -388,6 +395,7 @@ def _card(run: Run, dataset: Card, evaluation: Evaluation, lineage: Mapping[str,
         height_px=task.height_px,
         width_px=task.width_px,
         **evaluation.card_fields(),
+        reference=reference,
         lineage={
             "dataset_id": dataset.dataset_id,
             "crawl_id": dataset.crawl_id,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from serving.access import Access, write_line
+from serving.admission import Admission
 from serving.follower import Follower
 from serving.interface import Limits, build_api
 from serving.keys import Keys
@@ -82,8 +86,8 @@ def test_the_log_has_a_line_of_json_a_request_without_bytes_or_keys(
         client.post("/v1/predict", content=poster("red"), headers=headers)
     [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == "serving.access"]
     assert line.keys() == {
-        *("time", "request_id", "method", "path", "status", "ms", "bytes_in"),
-        *("caller", "posters", "scored", "version"),
+        *("time", "request_id", "address", "method", "path", "status", "ms", "bytes_in"),
+        *("caller", "posters", "scored", "version", "queued_ms"),
     }
     assert (line["caller"], line["posters"], line["status"]) == ("alice", 1, 200)
     assert KEY not in caplog.text
@@ -152,3 +156,64 @@ def test_pages_from_elsewhere_may_ask_only_where_they_are_named(serve: Serve) ->
     assert "Access-Control-Allow-Origin" not in other.headers
     asked = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     assert named.options("/v1/predict", headers=asked).status_code == 200
+
+
+def test_behind_a_trusted_proxy_each_caller_has_a_rate_and_a_line_of_its_own(serve: Serve, heard: list[Access]) -> None:
+    # The test's client has no address of its own; a server in front gives it the proxy's.
+    limits: dict[str, Any] = {"limiter": RateLimiter("2/minute"), "trusted_proxies": (ip_network("10.0.0.0/8"),)}
+    app = serve(**limits).app
+    client = TestClient(app, client=("10.0.0.1", 4711))
+
+    def ask(forwarded: str) -> int:
+        return client.get("/v1/genres", headers={"X-Forwarded-For": forwarded}).status_code
+
+    assert [ask("198.51.100.7") for _ in range(3)] == [200, 200, 429]
+    assert ask("198.51.100.8") == 200
+    # What a caller wrote there itself stands left of what the proxy wrote.
+    assert ask("203.0.113.9, 198.51.100.7") == 429
+    assert [it.address for it in heard] == [*["198.51.100.7"] * 3, "198.51.100.8", "198.51.100.7"]
+    stranger = TestClient(app, client=("192.0.2.50", 4711))
+    headers = {"X-Forwarded-For": "198.51.100.8"}
+    assert [stranger.get("/v1/genres", headers=headers).status_code for _ in range(3)] == [200, 200, 429]
+    assert heard[-1].address == "192.0.2.50", "nobody who is not trusted says whose request it is"
+
+
+def test_without_trusted_proxies_the_header_counts_for_nothing(serve: Serve, heard: list[Access]) -> None:
+    serve().get("/v1/genres", headers={"X-Forwarded-For": "198.51.100.7"})
+    assert heard[0].address == "testclient"
+
+
+def test_a_replica_with_a_full_queue_says_so_before_it_reads_a_poster(
+    serve: Serve, heard: list[Access], poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving.predictor import Predictor
+
+    client = serve(admission=Admission(max_ongoing=1, max_queued=1, max_in_overload=1))
+    original, started, release = Predictor.predict, threading.Event(), threading.Event()
+
+    def slow(self: Any, images: list[bytes]) -> list[Any]:
+        started.set()
+        release.wait(20)
+        return original(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", slow)
+    image: dict[str, Any] = {"content": poster("red"), "headers": {"Content-Type": "image/jpeg"}}
+    with ThreadPoolExecutor(2) as callers:
+        first = callers.submit(client.post, "/v1/predict", **image)
+        assert started.wait(20)
+        second = callers.submit(client.post, "/v1/predict", **image)
+        admission: Admission = client.app.state.limits.admission  # type: ignore[attr-defined]
+        until = time.monotonic() + 20
+        while admission.waiting < 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        third = client.post("/v1/predict", **image)
+        assert third.status_code == 503
+        assert third.headers["Content-Type"] == "application/problem+json"
+        assert third.headers["Retry-After"] == "1"
+        assert client.get("/v1/genres").status_code == 200, "what costs nothing is always answered"
+        assert second.result().status_code == 503, "an overload is no burst: the queue goes with it"
+        release.set()
+        assert first.result().status_code == 200
+    shed = [it for it in heard if it.status == 503]
+    assert sorted((it.path, it.posters) for it in shed) == [("/v1/predict", 0), ("/v1/predict", 1)]
+    assert admission.inside == 0

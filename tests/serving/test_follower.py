@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cluster.errors import StoreError
 from serving.follower import Follower
-from tests.serving.conftest import Register
+from tests.serving.conftest import Register, tiny_model
+from training.bundle import write_bundle
 from training.registry import Registry
 
 
@@ -121,3 +125,105 @@ def test_an_outage_of_the_store_keeps_the_model_and_passes(
     assert caplog.text.count("the store is away") == 1
     follower.poll()
     assert served(follower) == "v2"
+
+
+def tried(follower: Follower) -> tuple[str, float] | None:
+    return (follower.canary.predictor.version, follower.canary.share) if follower.canary else None
+
+
+def test_a_candidate_is_tried_on_its_share_until_it_is_stopped(
+    follower: Follower, registry: Registry, register: Register
+) -> None:
+    register("v1")
+    register("v2")
+    registry.promote("v1")
+    registry.canary("v2", 0.25)
+    follower.poll()
+    assert (served(follower), tried(follower)) == ("v1", ("v2", 0.25))
+    loaded = follower.canary
+    registry.canary("v2", 0.5)
+    follower.poll()
+    assert tried(follower) == ("v2", 0.5)
+    assert loaded
+    assert follower.canary
+    assert follower.canary.predictor is loaded.predictor, "another share loads nothing anew"
+    registry.stop_canary()
+    follower.poll()
+    assert (served(follower), tried(follower)) == ("v1", None)
+
+
+def test_a_candidate_that_is_promoted_is_not_loaded_again(
+    follower: Follower, registry: Registry, register: Register
+) -> None:
+    register("v1")
+    register("v2")
+    registry.promote("v1")
+    registry.canary("v2", 0.25)
+    follower.poll()
+    assert follower.canary
+    candidate = follower.canary.predictor
+    registry.promote("v2")
+    follower.poll()
+    assert follower.predictor is candidate
+    assert tried(follower) is None
+    registry.rollback()
+    follower.poll()
+    assert (served(follower), tried(follower)) == ("v1", None)
+
+
+def test_a_candidate_that_does_not_load_gets_no_request_and_is_told(
+    follower: Follower, registry: Registry, register: Register
+) -> None:
+    register("v1")
+    register("v2")
+    registry.promote("v1")
+    follower.poll()
+    with damaged(registry, "v2"):
+        registry.canary("v2", 0.25)
+        follower.poll()
+    assert (served(follower), tried(follower)) == ("v1", None)
+    assert follower.refused is None
+    assert follower.refused_candidate
+    assert follower.refused_candidate.version == "v2"
+    follower.poll()
+    assert tried(follower) is None, "a refused candidate is not tried again at every poll"
+    registry.stop_canary()
+    follower.poll()
+    assert follower.refused_candidate is None
+    registry.canary("v2", 0.25)
+    follower.poll()
+    assert tried(follower) == ("v2", 0.25)
+
+
+def test_a_version_that_fails_its_self_check_is_refused_and_said_in_the_log(
+    follower: Follower, registry: Registry, tmp_path: Path, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
+    register("v1")
+    registry.promote("v1")
+    follower.poll()
+    model = tiny_model()
+    model.layers[-1].set_weights([np.full((3, 3), np.nan, np.float32), np.zeros(3, np.float32)])
+    card = registry.card("v1").model_copy(update={"version": "v2"})
+    registry.register(tmp_path / "v2", write_bundle(tmp_path / "v2", model, card))
+    registry.promote("v2")
+    follower.poll()
+    assert served(follower) == "v1"
+    assert re.search("model version v2 is refused: .*blank poster", caplog.text)
+    assert refused(follower) == "v2"
+
+
+def test_whoever_hears_of_the_models_is_told_after_each_look_and_may_fail(
+    registry: Registry, register: Register
+) -> None:
+    heard: list[str | None] = []
+
+    def hear(follower: Follower) -> None:
+        heard.append(served(follower))
+        raise RuntimeError("no metrics today")
+
+    follower = Follower(registry, poll_interval_s=60, max_pixels=100_000, on_poll=hear)
+    follower.poll()
+    register("v1")
+    registry.promote("v1")
+    follower.poll()
+    assert heard == [None, "v1"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cluster.errors import TrainingError
 from cluster.store import FolderStore
 from training.bundle import BundleCard
 from training.model_commands import models_app
@@ -89,6 +90,21 @@ def test_an_unknown_version_is_an_error_that_names_the_known_ones(store: str) ->
         run("promote", "v9", "--store", store)
 
 
-@pytest.mark.parametrize("command", ["list", "show", "promote", "rollback"])
+def test_a_canary_is_started_listed_changed_and_stopped(store: str) -> None:
+    started = {"production": "v1", "rollback_to": None, "candidate": "v2", "share": 0.1}
+    assert run_json("canary", "latest", "--store", store) == started
+    assert run_json("canary", "v2", "--share", "0.25", "--store", store) == started | {"share": 0.25}
+    listed = run("list", "--store", store)
+    assert [line.split()[:2] for line in listed.splitlines()[1:3]] == [["○", "v2"], ["●", "v1"]]
+    assert "○ tried on 25% of the requests" in listed
+    shares = {model["version"]: model["share"] for model in run_json("list", "--store", store)["models"]}
+    assert shares == {"v2": 0.25, "v1": 0.75}
+    assert run_json("canary", "--stop", "--store", store) == {"production": "v1", "rollback_to": None}
+    for wrong in ((), ("v2", "--stop")):
+        with pytest.raises(TrainingError, match="name the VERSION to try, or give --stop"):
+            run("canary", *wrong, "--store", store)
+
+
+@pytest.mark.parametrize("command", ["list", "show", "promote", "rollback", "canary"])
 def test_every_command_shows_examples_in_its_help(command: str) -> None:
     assert f"onesheet models {command}" in run(command, "--help")

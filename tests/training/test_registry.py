@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,3 +125,47 @@ def test_a_damaged_pointer_is_named_and_mended_by_a_promotion(registry: Registry
         registry.production()
     assert registry.promote("v1").version == "v1"
     assert registry.production_or_raise().version == "v1"
+
+
+def test_a_canary_has_a_share_until_it_is_stopped_or_something_is_promoted(registry: Registry, tmp_path: Path) -> None:
+    for day, version in enumerate(("v1", "v2", "v3"), start=1):
+        registered(registry, tmp_path, version, day)
+    with pytest.raises(RegistryError, match="no model is in production"):
+        registry.canary("v2", 0.1)
+    before = registry.promote("v1")
+    candidate = registry.canary("v2", 0.1).candidate
+    assert candidate
+    assert (candidate.version, candidate.share) == ("v2", 0.1)
+    changed = registry.canary("v2", 0.2)
+    assert changed.candidate == candidate.model_copy(update={"share": 0.2}), "the same canary, with another share"
+    assert registry.production() == changed
+    assert registry.stop_canary() == before
+    with pytest.raises(RegistryError, match="no canary runs: all traffic goes to v1"):
+        registry.stop_canary()
+    registry.canary("latest", 0.5)
+    assert registry.promote("v1") == before, "the production version, promoted again, ends it too"
+    registry.canary("v2", 0.5)
+    promoted = registry.promote("v2")
+    assert (promoted.version, promoted.previous, promoted.candidate) == ("v2", ("v1",), None)
+    registry.canary("v3", 0.5)
+    assert registry.rollback().candidate is None
+
+
+def test_what_cannot_be_a_canary_is_said_and_changes_nothing(registry: Registry, tmp_path: Path) -> None:
+    registered(registry, tmp_path, "v1", 1)
+    registered(registry, tmp_path, "v2", 2)
+    before = registry.promote("v1")
+    with pytest.raises(RegistryError, match="v1 is in production already; a candidate is another version"):
+        registry.canary("v1", 0.1)
+    with pytest.raises(RegistryError, match="known: v2, v1"):
+        registry.canary("v9", 0.1)
+    for share in (0, 1, 1.5, -1, float("nan")):
+        with pytest.raises(RegistryError, match="is not between 0 and 1"):
+            registry.canary("v2", share)
+    assert registry.production() == before
+
+
+def test_a_pointer_without_a_canary_is_as_it_always_was(registry: Registry, tmp_path: Path) -> None:
+    registered(registry, tmp_path, "v1")
+    registry.promote("v1")
+    assert json.loads(registry.store.get("models/production.json")).keys() == {"version", "promoted_at", "previous"}

@@ -55,6 +55,8 @@ def test_two_workers_train_a_model_that_is_registered_with_its_metrics_and_linea
     bundle = Registry(store).card(result.version)
     assert bundle.lineage["dataset_id"] == card.dataset_id
     assert bundle.genres == tuple(card.genres)
+    assert bundle.reference is not None, "drift has something to be measured from"
+    assert bundle.reference.posters == card.posters["validation"]
     assert set(bundle.metrics) == set(bundle.prior_metrics) >= {"macro_map", "micro_f1", "macro_f1", "top3_hit"}
     assert [line for line in lines if line.startswith("epoch 2/2")]
     report = json.loads(store.get(f"runs/{result.version}/report.json"))

@@ -1,0 +1,1 @@
+"""Callers for benchmarks of the endpoint."""
