@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,16 @@ class Refused:
 class Follower:
     """One predictor at a time, replaced whole: a request sees the old model or the new one, never a part."""
 
-    def __init__(self, registry: Registry, *, poll_interval_s: float, max_pixels: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        poll_interval_s: float,
+        max_pixels: int,
+        load: Callable[..., Predictor] = Predictor.load,
+    ) -> None:
+        """load: `Predictor.load`, or that with a runtime and batches of one's choice."""
+        self._load_predictor = load
         self.registry = registry
         self.poll_interval_s = poll_interval_s
         self.max_pixels = max_pixels
@@ -77,7 +87,7 @@ class Follower:
         try:
             with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
                 card = self.registry.fetch(version, Path(folder))
-                self.predictor = Predictor.load(Path(folder), card, max_pixels=self.max_pixels)
+                self.predictor = self._load_predictor(Path(folder), card, max_pixels=self.max_pixels)
         except Exception as error:
             is_lasting = isinstance(error, KeyNotFoundError) or not isinstance(error, StoreError | OSError)
             if not is_lasting:

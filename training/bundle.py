@@ -1,8 +1,10 @@
-"""The bundle: everything that serving needs of a model, in a folder of three files, and nothing that runs code."""
+"""The bundle: everything that serving needs of a model, in a folder of five files, and nothing that runs code."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cluster.errors import TrainingError
+
+log = logging.getLogger(__name__)
 
 CARD_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
@@ -54,7 +58,8 @@ class BundleCard(BaseModel):
     height_px, width_px: the model's input, float or uint8 RGB from 0 to 255; scaling lives inside the model.
     metrics, prior_metrics: on the test split, of the model and of the prior baseline, under the same names.
     intervals, prior_intervals: the 95% bootstrap intervals of these; cards of before have none, nor genre_metrics.
-    files: name → sha256, filled in by `write_bundle`.
+    probe_scores: Keras's, of the pictures of `training.export.probe`; cards of before have none.
+    files: name → sha256. These two are filled in by `write_bundle`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +78,7 @@ class BundleCard(BaseModel):
     prior_intervals: dict[str, tuple[float, float]] = {}
     genre_metrics: tuple[GenreWorth, ...] = ()
     lineage: dict[str, str | int | float | bool | None] = {}
+    probe_scores: tuple[tuple[float, ...], ...] = ()
     files: dict[FileName, Sha256] = {}
 
     @model_validator(mode="after")
@@ -87,19 +93,27 @@ class BundleCard(BaseModel):
 
 
 def write_bundle(folder: Path, model: Any, card: BundleCard) -> BundleCard:
-    """Save a keras.Model, its README and its card in `folder`, made if need be; the card last, with their sha256.
+    """Save a keras.Model, its export, its README and its card in `folder`, made if need be; the card last.
 
-    model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres].
+    model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres]. One that OpenVINO
+    does not take has no export, and the log says why; TensorFlow serves it.
     Raises BundleError for a model that does not fit the card.
     """
+    from training.export import GRAPH_FILE, WEIGHTS_FILE, ExportError, export, probe_scores  # noqa: PLC0415
     from training.model_card import render_model_card  # noqa: PLC0415  it renders what this module defines
 
     _check_fit(model, card)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
     (folder / README_FILE).write_text(render_model_card(card), encoding="utf-8", newline="\n")
-    files = {name: sha256_of(folder / name) for name in (MODEL_FILE, README_FILE)}
-    complete = card.model_copy(update={"files": files})
+    names = [MODEL_FILE, README_FILE]
+    try:
+        export(model, folder)
+        names += [GRAPH_FILE, WEIGHTS_FILE]
+    except ExportError as error:
+        log.warning("TensorFlow, which is slower, will serve %s: %s", card.version, error)
+    files = {name: sha256_of(folder / name) for name in names}
+    complete = card.model_copy(update={"files": files, "probe_scores": _rounded(probe_scores(model))})
     part = folder / f".{CARD_FILE}.part"
     part.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
     part.replace(folder / CARD_FILE)
@@ -152,6 +166,13 @@ def sha256_of(path: Path) -> str:
     """The file's sha256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rounded(scores: Any) -> tuple[tuple[float, ...], ...]:
+    rows = [[float(score) for score in row] for row in scores]
+    # JSON has no NaN; a model with such scores is refused when it is loaded.
+    is_finite = all(math.isfinite(score) for row in rows for score in row)
+    return tuple(tuple(round(score, 6) for score in row) for row in rows) if is_finite else ()
 
 
 def _check_fit(model: Any, card: BundleCard) -> None:
