@@ -7,12 +7,14 @@ For a Serve configuration file: `import_path: serving.app:build_app`, with the f
 import asyncio
 import logging
 import os
+from functools import partial
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
 from cluster.errors import ServingError
 from serving.limits import RateLimiter, read_rate
+from training.runtimes import RuntimeName
 
 APP_NAME = "onesheet"
 _LIMITER = "limiter"
@@ -51,6 +53,12 @@ class ServeOptions(BaseModel):
     max_upload_bytes: int = Field(default=20_000_000, gt=0, description="A larger request is answered with 413.")
     max_posters: int = Field(default=64, ge=1, description="More posters in one request are answered with 413.")
     max_pixels: int = Field(default=50_000_000, gt=0, description="An image of more pixels is never decoded.")
+    runtime: RuntimeName = Field(
+        default="openvino", description="What runs the model: openvino, or tensorflow, which alone uses a GPU."
+    )
+    threads: int | None = Field(default=None, ge=1, description="Of a replica's runtime; by default one a core.")
+    max_batch: int = Field(default=8, ge=1, description="Posters that are scored together.")
+    batch_wait_ms: float = Field(default=0, ge=0, description="Milliseconds that a batch waits for more posters.")
     fetch_urls: bool = Field(default=False, description="Fetch posters that a request names by URL, from public hosts.")
     url_networks: tuple[IPvAnyNetwork, ...] = Field(
         default=(), description="Networks that a URL may lead to besides, such as that of picture hosts of your own."
@@ -131,7 +139,7 @@ def build_app(options: ServeOptions) -> Any:
 
 
 def _replica_api(options: ServeOptions) -> Any:
-    """Runs on the replica; only here are TensorFlow and FastAPI imported."""
+    """Runs on the replica; only here are the model's runtime and FastAPI imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from cluster.settings import load_settings  # noqa: PLC0415
     from cluster.store import open_store  # noqa: PLC0415
@@ -144,6 +152,7 @@ def _replica_api(options: ServeOptions) -> Any:
     from serving.keys import Keys  # noqa: PLC0415
     from serving.metrics import ServeMetrics  # noqa: PLC0415
     from serving.model_metrics import ModelMetrics  # noqa: PLC0415
+    from serving.predictor import Predictor  # noqa: PLC0415
     from serving.thumbnails import Thumbnails  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
@@ -154,6 +163,13 @@ def _replica_api(options: ServeOptions) -> Any:
         poll_interval_s=options.poll_interval_s,
         max_pixels=options.max_pixels,
         on_poll=ModelMetrics(watch),
+        load=partial(
+            Predictor.load,
+            runtime=options.runtime,
+            threads=options.threads,
+            max_batch=options.max_batch,
+            batch_wait_ms=options.batch_wait_ms,
+        ),
     )
     fetcher = Fetcher(
         max_bytes=options.max_upload_bytes, timeout_s=options.url_timeout_s, networks=options.url_networks

@@ -45,9 +45,14 @@ class Follower:
         *,
         poll_interval_s: float,
         max_pixels: int,
+        load: Callable[..., Predictor] = Predictor.load,
         on_poll: Callable[[Follower], None] = lambda follower: None,
     ) -> None:
-        """on_poll: hears of the follower after each look at the pointer."""
+        """load: `Predictor.load`, or that with a runtime and batches of one's choice.
+
+        on_poll: hears of the follower after each look at the pointer.
+        """
+        self._load_predictor = load
         self.registry = registry
         self.poll_interval_s = poll_interval_s
         self.max_pixels = max_pixels
@@ -141,7 +146,7 @@ class Follower:
         try:
             with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
                 card = self.registry.fetch(version, Path(folder))
-                return Predictor.load(Path(folder), card, max_pixels=self.max_pixels)
+                return self._load_predictor(Path(folder), card, max_pixels=self.max_pixels)
         except Exception as error:
             is_lasting = isinstance(error, KeyNotFoundError) or not isinstance(error, StoreError | OSError)
             if not is_lasting:

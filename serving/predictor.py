@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from crawler.images import decode
 from crawler.outcomes import Rejected
+from serving.batching import Batched
+from serving.runtimes import load_runtime
 from serving.similar import Finder, Found
-from training.bundle import BundleCard, BundleError, load_index, load_model
+from training.bundle import MODEL_FILE, BundleCard, BundleError, load_index, load_model
 from training.drift import poster_inputs
 from training.preprocessing import to_pixels, to_rgb
+from training.quiet import start_tensorflow
+from training.runtimes import Runtime, RuntimeName
 from training.saliency import HeatMaps
 from training.similar import PosterIndex
 
+Made = TypeVar("Made")
 Other = TypeVar("Other")
 Outcome = TypeVar("Outcome")
 DEFAULT_MAX_PIXELS = 50_000_000
-# Bounds the memory of one call; on two cores larger batches are no faster.
-_BATCH = 16
+# Posters of a request, or of several at the same time, that are scored together: see docs/serving.md for the figures.
+DEFAULT_MAX_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +79,28 @@ class Predictor:
     """A bundle's model, loaded and warm. Safe to call from several threads."""
 
     def __init__(
-        self, model: Any, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS, index: PosterIndex | None = None
+        self,
+        runtime: Runtime,
+        card: BundleCard,
+        load_model: Callable[[], Any],
+        *,
+        index: PosterIndex | None = None,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
-        """model: a keras.Model that fits the card. index: of its dataset. Raises BundleError if they cannot be used."""
-        import tensorflow as tf  # noqa: PLC0415
+        """runtime: warm, and fits the card. load_model: the same model as a keras.Model, for what asks more of it.
 
+        index: of the model's dataset.
+        """
         self.card = card
         self.max_pixels = max_pixels
-        pixels = tf.TensorSpec([None, card.height_px, card.width_px, 3], tf.uint8)
-        # `model.predict` at batch 1 takes five times as long, and an eager call ten times.
-        self._scores = tf.function(lambda batch: model(batch, training=False), input_signature=[pixels])
-        # Its graph is traced by the first poster that is to be explained: not everybody asks.
-        self._heat_maps = HeatMaps(model)
-        self._warm_up()
-        self.finder = Finder(model, index, card) if index is not None else None
+        self.runtime = runtime
+        self.index = index
+        self._max_batch = max_batch
+        # Keras and TensorFlow take half a gigabyte and seconds: not everybody asks for an explanation, or similar ones.
+        model = Once(load_model)
+        self._heat_maps = Once(lambda: HeatMaps(model()))
+        self._finder = Once(lambda: Finder(model(), index, card)) if index is not None else None
 
     @property
     def version(self) -> str:
@@ -93,27 +108,45 @@ class Predictor:
         return self.card.version
 
     @classmethod
-    def load(cls, folder: Path, card: BundleCard, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Predictor:
-        """The predictor of the bundle in `folder`, verified and warm. Raises BundleError."""
-        return cls(load_model(folder, card), card, max_pixels=max_pixels, index=load_index(folder, card))
+    def load(
+        cls,
+        folder: Path,
+        card: BundleCard,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        runtime: RuntimeName = "openvino",
+        threads: int | None = None,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        batch_wait_ms: float = 0,
+    ) -> Predictor:
+        """The predictor of the bundle in `folder`, verified and warm; the folder is needed no more. Raises BundleError.
+
+        threads: of the runtime, by default one a core. max_batch, batch_wait_ms: of `Batched`.
+        """
+        loaded = Batched(
+            load_runtime(folder, card, runtime, threads=threads), max_batch=max_batch, wait_ms=batch_wait_ms
+        )
+        index = load_index(folder, card)
+        kept = (folder / MODEL_FILE).read_bytes()
+        return cls(loaded, card, lambda: _model_of(kept, card), index=index, max_batch=max_batch, max_pixels=max_pixels)
 
     def predict(self, images: list[bytes]) -> list[Prediction | Rejected]:
         """One outcome an image, in order; an image that is refused never spoils its neighbours."""
         outcomes: list[Prediction | Rejected] = []
-        for start in range(0, len(images), _BATCH):
-            outcomes += self._predict_batch(images[start : start + _BATCH])
+        for start in range(0, len(images), self._max_batch):
+            outcomes += self._predict_batch(images[start : start + self._max_batch])
         return outcomes
 
     def similar(self, images: list[bytes], *, top: int) -> list[Found | Rejected]:
         """The most similar posters of the dataset, one outcome an image, in order. Raises BundleError without index."""
-        if self.finder is None:
+        if self._finder is None:
             raise BundleError(self.why_no_index)
         outcomes: list[Found | Rejected] = []
-        for start in range(0, len(images), _BATCH):
-            read = [self._pixels(data) for data in images[start : start + _BATCH]]
-            good = [(pixels, ms) for pixels, ms in read if not isinstance(pixels, Rejected)]
-            found = iter(self.finder.find(good, top=top))
-            outcomes += [pixels if isinstance(pixels, Rejected) else next(found) for pixels, _ in read]
+        for start in range(0, len(images), self._max_batch):
+            read = [self._pixels(data) for data in images[start : start + self._max_batch]]
+            good = [(pixels, ms) for pixels, _, ms in read if not isinstance(pixels, Rejected)]
+            found = iter(self._finder().find(good, top=top))
+            outcomes += [pixels if isinstance(pixels, Rejected) else next(found) for pixels, _, _ in read]
         return outcomes
 
     @property
@@ -135,7 +168,7 @@ class Predictor:
         poster = to_rgb(image)
         pixels = to_pixels(poster, height_px=self.card.height_px, width_px=self.card.width_px)[None]
         place = -1 if genre is None else {name: at for at, name in enumerate(self.card.genres)}[genre]
-        [heat], [scores] = self._heat_maps.with_scores(pixels, [place])
+        [heat], [scores] = self._heat_maps().with_scores(pixels, [place])
         ranked = self._ranked(scores)
         chosen = ranked[0] if genre is None else next(score for score in ranked if score.genre == genre)
         return Explanation(chosen, heat, poster)
@@ -146,7 +179,7 @@ class Predictor:
         if not batch:
             return [pixels for pixels, _, _ in read if isinstance(pixels, Rejected)]
         started = time.perf_counter()
-        scores = iter(self._scores(np.stack(batch)).numpy())
+        scores = iter(self.runtime(np.stack(batch)))
         predict_ms = _ms_since(started)
         return [
             pixels
@@ -171,13 +204,22 @@ class Predictor:
         ]
         return tuple(sorted(genres, key=lambda genre: genre.score, reverse=True))
 
-    def _warm_up(self) -> None:
-        blank = np.zeros((1, self.card.height_px, self.card.width_px, 3), np.uint8)
-        # The first call traces the graph, the second runs it; a poster then waits for neither.
-        for _ in range(2):
-            scores = self._scores(blank).numpy()
-        if not np.isfinite(scores).all():
-            raise BundleError(f"the model of bundle {self.card.version} scores a blank poster as {scores[0]}")
+
+class Once(Generic[Made]):
+    """Makes a thing when it is first asked for, and gives the same to every thread."""
+
+    def __init__(self, make: Callable[[], Made]) -> None:
+        self._make: Callable[[], Made] | None = make
+        self._made: Made
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Made:
+        """The thing; what its making raises, until it is made."""
+        with self._lock:
+            if self._make is not None:
+                self._made = self._make()
+                self._make = None
+        return self._made
 
 
 def predict_among(
@@ -186,6 +228,14 @@ def predict_among(
     """Predict the images among what was read; what is there in place of an image stays in its place."""
     outcomes = iter(predict([data for data in read if isinstance(data, bytes)]))
     return [next(outcomes) if isinstance(data, bytes) else data for data in read]
+
+
+def _model_of(data: bytes, card: BundleCard) -> Any:
+    start_tensorflow()
+    with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
+        (Path(folder) / MODEL_FILE).write_bytes(data)
+        only_it = card.model_copy(update={"files": {MODEL_FILE: card.files[MODEL_FILE]}})
+        return load_model(Path(folder), only_it)
 
 
 def _ms_since(started: float) -> float:

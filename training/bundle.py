@@ -2,6 +2,7 @@
 
 bundle.json     the card, with the sha256 of the others
 model.keras     the model
+model.xml, model.bin     the same for OpenVINO, where that takes it
 README.md       the card for people, in the Hugging Face format
 index.parquet, index.npy, projection.npy     the dataset's posters, for finding similar ones; may be left out
 """
@@ -9,6 +10,8 @@ index.parquet, index.npy, projection.npy     the dataset's posters, for finding 
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -20,6 +23,8 @@ from training.drift import Reference
 
 if TYPE_CHECKING:
     from training.similar import PosterIndex
+
+log = logging.getLogger(__name__)
 
 CARD_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
@@ -69,7 +74,8 @@ class BundleCard(BaseModel):
     metrics, prior_metrics: on the test split, of the model and of the prior baseline, under the same names.
     intervals, prior_intervals: the 95% bootstrap intervals of these; cards of before have none, nor genre_metrics.
     reference: what drift in service is measured from; cards of before have none.
-    files: name → sha256, filled in by `write_bundle`.
+    probe_scores: Keras's, of the pictures of `training.export.probe`; cards of before have none.
+    files: name → sha256. These two are filled in by `write_bundle`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +95,7 @@ class BundleCard(BaseModel):
     genre_metrics: tuple[GenreWorth, ...] = ()
     reference: Reference | None = None
     lineage: dict[str, str | int | float | bool | None] = {}
+    probe_scores: tuple[tuple[float, ...], ...] = ()
     files: dict[FileName, Sha256] = {}
 
     @model_validator(mode="after")
@@ -105,23 +112,31 @@ class BundleCard(BaseModel):
 
 
 def write_bundle(folder: Path, model: Any, card: BundleCard, index: PosterIndex | None = None) -> BundleCard:
-    """Save a keras.Model, its README and its card in `folder`, made if need be; the card last, with their sha256.
+    """Save a keras.Model, its export, its README and its card in `folder`, made if need be; the card last.
 
-    model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres]. index: of the
-    dataset's posters, by what this model sees in them.
+    model: takes [batch, height_px, width_px, 3], returns sigmoid scores, float32 [batch, genres]. One that OpenVINO
+    does not take has no export, and the log says why; TensorFlow serves it. index: of the dataset's posters, by what
+    this model sees in them.
     Raises BundleError for a model that does not fit the card.
     """
+    from training.export import GRAPH_FILE, WEIGHTS_FILE, ExportError, export, probe_scores  # noqa: PLC0415
     from training.model_card import render_model_card  # noqa: PLC0415  it renders what this module defines
 
     _check_fit(model, card)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
     (folder / README_FILE).write_text(render_model_card(card), encoding="utf-8", newline="\n")
+    names = [MODEL_FILE, README_FILE]
+    try:
+        export(model, folder)
+        names += [GRAPH_FILE, WEIGHTS_FILE]
+    except ExportError as error:
+        log.warning("TensorFlow, which is slower, will serve %s: %s", card.version, error)
     if index is not None:
         index.write(folder)
-    names = (MODEL_FILE, README_FILE, *(INDEX_FILES if index is not None else ()))
+        names += INDEX_FILES
     files = {name: sha256_of(folder / name) for name in names}
-    complete = card.model_copy(update={"files": files})
+    complete = card.model_copy(update={"files": files, "probe_scores": _rounded(probe_scores(model))})
     part = folder / f".{CARD_FILE}.part"
     part.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
     part.replace(folder / CARD_FILE)
@@ -189,6 +204,13 @@ def sha256_of(path: Path) -> str:
     """The file's sha256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rounded(scores: Any) -> tuple[tuple[float, ...], ...]:
+    rows = [[float(score) for score in row] for row in scores]
+    # JSON has no NaN; a model with such scores is refused when it is loaded.
+    is_finite = all(math.isfinite(score) for row in rows for score in row)
+    return tuple(tuple(round(score, 6) for score in row) for row in rows) if is_finite else ()
 
 
 def _check_fit(model: Any, card: BundleCard) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from crawler.outcomes import Reason, Rejected
-from serving.predictor import Prediction, Predictor
+from serving.predictor import Explanation, Prediction, Predictor
 from tests.serving.conftest import Poster, Register
-from training.bundle import BundleError
 from training.registry import Registry
 
 
@@ -59,12 +60,29 @@ def test_no_image_and_only_bad_images_need_no_model(predictor: Predictor) -> Non
     assert all(isinstance(outcome, Rejected) for outcome in predictor.predict([b"", b"x"]))
 
 
-def test_a_model_that_scores_nan_is_refused_at_load(register: Register, registry: Registry, tmp_path: Path) -> None:
-    from tests.serving.conftest import tiny_model
+def test_the_first_explanation_loads_keras_and_later_ones_do_not(predictor: Predictor, poster: Poster) -> None:
+    first, second = (predictor.explain(poster("red"), "Red") for _ in range(2))
+    assert isinstance(first, Explanation)
+    assert isinstance(second, Explanation)
+    [scored] = predictor.predict([poster("red")])
+    assert isinstance(scored, Prediction)
+    assert first.genre.score == pytest.approx(scored.genres[0].score, abs=1e-3)
+    assert (first.heat == second.heat).all()
 
-    card = register("v1")
-    model = tiny_model()
-    weights = model.get_weights()
-    model.set_weights([weights[0] * float("nan"), weights[1]])
-    with pytest.raises(BundleError, match="scores a blank poster as"):
-        Predictor(model, card)
+
+def test_predicting_needs_no_tensorflow(registry: Registry, register: Register, poster: Poster, tmp_path: Path) -> None:
+    register("v1")
+    registry.fetch("v1", tmp_path / "fetched")
+    (tmp_path / "poster.jpg").write_bytes(poster("red"))
+    code = """
+import sys
+from pathlib import Path
+from serving.predictor import Predictor
+from training.bundle import read_card
+folder = Path(sys.argv[1])
+predictor = Predictor.load(folder / "fetched", read_card((folder / "fetched" / "bundle.json").read_bytes()))
+[outcome] = predictor.predict([(folder / "poster.jpg").read_bytes()])
+print(outcome.predicted, sorted({"tensorflow", "keras"} & set(sys.modules)))
+"""
+    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert said.stdout.strip() == "('Red',) []"

@@ -1,0 +1,78 @@
+"""What runs a model on posters, behind one small interface: OpenVINO, or TensorFlow where that is not to be had."""
+
+from __future__ import annotations
+
+import os
+import queue
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+RuntimeName = Literal["openvino", "tensorflow"]
+Scores = np.ndarray[Any, np.dtype[np.float32]]
+Images = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Runtime(Protocol):
+    """A model, loaded. Safe to call from several threads."""
+
+    @property
+    def name(self) -> RuntimeName:
+        """By which it is chosen."""
+
+    def __call__(self, images: Images) -> Scores:
+        """images: uint8 [N, H, W, 3] of the model's input size, RGB. Returns float32 [N, genres]."""
+
+
+class OpenVino:
+    """An exported model on this machine's CPU, in float32: the quickest of six there (`benchmarks/runtimes.py`)."""
+
+    name: RuntimeName = "openvino"
+
+    def __init__(self, graph: Path, *, threads: int | None = None) -> None:
+        """graph: of `training.export`. threads: of all calls together; by default one a core.
+
+        Raises ImportError without OpenVINO, RuntimeError for what it cannot read.
+        """
+        import openvino  # noqa: PLC0415
+
+        # Of its own accord it takes bfloat16 where the CPU has it, which moves scores by a hundredth.
+        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        self._compiled = openvino.Core().compile_model(
+            graph, "CPU", {**options, "INFERENCE_NUM_THREADS": threads or available_cores()}
+        )
+        # One holds the buffers of one call.
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def __call__(self, images: Images) -> Scores:
+        """See `Runtime`."""
+        try:
+            request = self._idle.get_nowait()
+        except queue.Empty:
+            request = self._compiled.create_infer_request()
+        found: Scores = request.infer({0: images}, share_inputs=True)[0].copy()
+        self._idle.put(request)
+        return found
+
+
+class TensorFlow:
+    """A keras.Model as a graph: `model.predict` at batch 1 takes five times as long, and an eager call ten times."""
+
+    name: RuntimeName = "tensorflow"
+
+    def __init__(self, model: Any) -> None:
+        import tensorflow as tf  # noqa: PLC0415
+
+        pixels = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
+        self._scores = tf.function(lambda batch: model(batch, training=False), input_signature=[pixels])
+
+    def __call__(self, images: Images) -> Scores:
+        """See `Runtime`."""
+        found: Scores = self._scores(images).numpy()
+        return found
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
