@@ -10,9 +10,10 @@ import sys
 import typer
 from rich.markup import escape
 
-from cluster.commands import SUBMIT_CONTEXT, demo, submit
+from cluster.commands import demo
 from cluster.console import console
 from cluster.errors import OnesheetError
+from cluster.job_commands import SUBMIT_CONTEXT, jobs_app, submit
 from cluster.settings import load_settings
 from crawler.catalog_commands import catalog_app
 from crawler.commands import crawl_app, crawls
@@ -53,6 +54,7 @@ app.add_typer(models_app, name="models")
 app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
+app.add_typer(jobs_app, name="jobs")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from cluster.jobs import job_client
+from cluster.job_server import job_client
 from cluster.nodes import LocalCluster, connect, local_cluster
 from cluster.settings import load_settings
 from cluster.store import FolderStore
