@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -19,7 +18,9 @@ from cluster.job_log import follow_log
 from cluster.job_server import JobServer
 from cluster.job_table import JobStatus
 from cluster.nodes import LocalCluster
+from cluster.processes import Family
 from tests.cluster.cut_proxy import CutProxy, cut_proxy
+from tests.s3_servers import free_ports
 
 pytestmark = pytest.mark.slow
 _COUNT = "import time\nfor i in range({lines}):\n    print('line', i, flush=True)\n    time.sleep({pause})"
@@ -59,7 +60,7 @@ def test_a_cut_connection_loses_no_line_and_tells_none_twice(
     log = Watched()
 
     def cut_often() -> None:
-        for pause in (0, 1.5, 2):
+        for pause in (0, 1):
             log.seen.wait(60)
             time.sleep(pause)
             proxy.cut()
@@ -67,10 +68,10 @@ def test_a_cut_connection_loses_no_line_and_tells_none_twice(
     thread = threading.Thread(target=cut_often)
     thread.start()
     server = JobServer(f"http://127.0.0.1:{proxy.port}")
-    job = jobs.submit(counting(60, 0.1), server=server, write_log=log.append)
+    job = jobs.submit(counting(40, 0.1), server=server, write_log=log.append)
     thread.join()
     assert job.status is JobStatus.SUCCEEDED
-    assert lines_of(log) == [f"line {number}" for number in range(60)]
+    assert lines_of(log) == [f"line {number}" for number in range(40)]
     assert "broke off" in capfd.readouterr().err
 
 
@@ -113,13 +114,8 @@ def test_a_job_server_that_is_killed_and_started_again_by_ray(ray_head: LocalClu
 
     def kill() -> None:
         log.seen.wait(60)
-        for process in psutil.process_iter():
-            try:
-                command = " ".join(process.cmdline())
-                if "JobHead" in command and str(process.ppid()) and _is_of(process, ray_head):
-                    process.kill()
-            except psutil.Error:
-                continue
+        (process,) = [each for each in _dashboard(ray_head).children(recursive=True) if "JobHead" in each.name()]
+        process.kill()
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -129,44 +125,56 @@ def test_a_job_server_that_is_killed_and_started_again_by_ray(ray_head: LocalClu
     assert lines_of(log) == [f"line {number}" for number in range(100)]
 
 
-def _is_of(process: psutil.Process, cluster: LocalCluster) -> bool:
-    folder = str(cluster.logs.parent.parent)
-    return any(folder in " ".join(each.cmdline()) for each in [process, *process.parents()])
-
-
 @pytest.mark.fault
-def test_a_dashboard_that_is_killed_and_started_again(ray_head: LocalCluster, tmp_path: Path) -> None:
-    """A second dashboard of the cluster on a port of its own, as the one of a head node must not die under --block."""
-    command = _dashboard_command(ray_head)
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    server = _answering(command)
+def test_a_dashboard_that_is_killed_and_started_again(ray_head: LocalCluster) -> None:
+    """A second one of the cluster, since a head node that runs in the foreground ends with its own."""
+    original = _dashboard(ray_head)
+    (port,) = free_ports(1)
+    command = [f"--port={port}" if word.startswith("--port=") else word for word in original.cmdline()]
+    environment = original.environ()
     log = Watched()
-    started: list[subprocess.Popen[bytes]] = [first]
+    with Family() as family:
+        first = family.start(command, environment=environment, log=ray_head.logs / "second.log")
 
-    def restart() -> None:
-        log.seen.wait(60)
-        first.kill()
-        first.wait()
-        time.sleep(3)
-        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        def restart() -> None:
+            log.seen.wait(60)
+            first.kill()
+            time.sleep(3)
+            family.start(command, environment=environment, log=ray_head.logs / "second.log")
+            ended.wait(120)
 
-    thread = threading.Thread(target=restart)
-    thread.start()
-    try:
-        job = jobs.submit(counting(150, 0.1), server=server, write_log=log.append)
-    finally:
-        thread.join()
-        for process in started:
-            process.kill()
-            process.wait()
-    assert len(started) == 2
+        ended = threading.Event()
+        thread = threading.Thread(target=restart)
+        server = _answering(port)
+        thread.start()
+        try:
+            job = jobs.submit(counting(200, 0.1), server=server, write_log=log.append)
+        finally:
+            ended.set()
+            thread.join()
+        assert first.poll() is not None
     assert job.status is JobStatus.SUCCEEDED
-    assert lines_of(log) == [f"line {number}" for number in range(150)]
+    assert lines_of(log) == [f"line {number}" for number in range(200)]
 
 
-def _dashboard_command(cluster: LocalCluster) -> list[str]:
-    raise NotImplementedError
+def _dashboard(cluster: LocalCluster) -> psutil.Process:
+    folder = f"--temp-dir={cluster.logs.parent.parent}"
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if folder in words and any(word.endswith("dashboard/dashboard.py") for word in words):
+                return process
+    raise AssertionError("the head node has no dashboard")
 
 
-def _answering(command: list[str]) -> JobServer:
-    raise NotImplementedError
+def _answering(port: int) -> JobServer:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            server = JobServer(f"http://127.0.0.1:{port}")
+            server.client.list_jobs()
+        except (ClusterError, RuntimeError, OSError):
+            assert time.monotonic() < deadline, "the dashboard did not start"
+            time.sleep(0.5)
+        else:
+            return server

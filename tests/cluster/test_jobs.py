@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,6 +78,7 @@ class TestOnARealCluster:
         assert job.seconds is not None
         assert "given ['two words', '$HOME;*'] s3://bucket/prefix" in "".join(log).splitlines()
 
+    @pytest.mark.fault
     def test_a_command_that_fails_with_its_exit_code_and_last_words(self, server: JobServer) -> None:
         log: list[str] = []
         command = ["python", "-c", "import sys; print('last words'); sys.exit(3)"]
@@ -121,6 +121,7 @@ class TestOnARealCluster:
             jobs.submit(["true"], **given)  # type: ignore[arg-type]
         assert [job.attempt for job in list_jobs(server) if job.job_id == "counted"] == [2, 1]
 
+    @pytest.mark.fault
     def test_two_that_submit_the_same_id_at_once_follow_one_job(self, server: JobServer, tmp_path: Path) -> None:
         command = ["sh", "-c", f"echo run >> {tmp_path}/runs; sleep 2; echo done"]
         logs: list[list[str]] = [[], []]
@@ -169,15 +170,29 @@ class TestOnARealCluster:
         _, _, error = run(app, "jobs", command, "nobody", "--address", ray_head.dashboard_url)
         assert error == f"the job server at {ray_head.dashboard_url} knows no job 'nobody'; see onesheet jobs list"
 
+    @pytest.mark.fault
     def test_a_job_that_is_stopped_elsewhere_ends_its_submit_with_130(
-        self, ray_head: LocalCluster, server: JobServer, app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+        self,
+        ray_head: LocalCluster,
+        server: JobServer,
+        app: typer.Typer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setenv("RAY_API_SERVER_ADDRESS", ray_head.dashboard_url)
-        monkeypatch.setattr(
-            "cluster.job_commands.jobs.submit",
-            lambda command, **given: jobs.follow(server, stopped_soon(server)),
-        )
-        code, out, _ = run(app, "submit", "--json", "--no-working-dir", "train")
+        (tmp_path / "pyproject.toml").touch()
+        (tmp_path / "onesheet.py").write_text("import time\ndef main(): time.sleep(1000)\n")
+        monkeypatch.chdir(tmp_path)
+
+        def stop_soon() -> None:
+            while (job := find_job(server, "stopped-meanwhile")) is None or job.status is not JobStatus.RUNNING:
+                time.sleep(0.2)
+            jobs.stop(server, job)
+
+        thread = threading.Thread(target=stop_soon)
+        thread.start()
+        code, out, _ = run(app, "submit", "--json", "--job-id", "stopped-meanwhile", "train")
+        thread.join()
         assert (code, json.loads(out.splitlines()[-1])["status"]) == (130, "STOPPED")
 
     @pytest.mark.fault
@@ -236,17 +251,10 @@ class TestOnARealCluster:
         assert "models list" in answers[0]
         assert [hidden in text for text in answers] == [False, False, False]
 
+    @pytest.mark.fault
     def test_rays_own_submit_runs_the_same_command_line(self, ray_head: LocalCluster) -> None:
         ray = str(Path(sys.executable).parent / "ray")
         command = [ray, "job", "submit", "--address", ray_head.dashboard_url, "--", "onesheet", "--help"]
         environment = {**os.environ, **ray_head.environment()}
         told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         assert "Usage: onesheet" in told.stdout
-
-
-def stopped_soon(server: JobServer) -> jobs.Job:
-    """A job that another stops after a while."""
-    job = jobs.submit(["sleep", "1000"], server=server, job_id="stopped-meanwhile", wait=False)
-    stop: Callable[[], object] = lambda: jobs.stop(server, job)  # noqa: E731
-    threading.Timer(2, stop).start()
-    return job
