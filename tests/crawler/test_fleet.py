@@ -57,7 +57,7 @@ class Rehearsal:
 
     def command(self, *more: object, shards: int = 2) -> tuple[object, ...]:
         """`onesheet crawl` as shards, with its summary as JSON."""
-        given = ("--store", self.store.root, "--crawl-id", NAME, "--shards", shards, "--json", *more)
+        given = ("--store", self.store.root, "--crawl-id", NAME, "--workers", shards, "--json", *more)
         return ("onesheet", "crawl", self.catalog, *given)
 
     def assert_whole(self, titles: int) -> None:
