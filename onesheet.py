@@ -10,19 +10,24 @@ import sys
 import typer
 from rich.markup import escape
 
-from cluster.commands import SUBMIT_CONTEXT, demo, submit
+from cluster.commands import demo
 from cluster.console import console
 from cluster.errors import OnesheetError
+from cluster.job_commands import SUBMIT_CONTEXT, jobs_app, submit
 from cluster.settings import load_settings
+from cluster.status import jobs_section, nodes_section, status_of
 from crawler.catalog_commands import catalog_app
 from crawler.commands import crawl_app, crawls
 from crawler.site.commands import site
+from crawler.status import crawl_section
 from serving.commands import predict, serve
 from serving.similar_commands import similar
+from serving.status import endpoint_section as endpoint
 from training.architecture_commands import architectures
 from training.dataset_commands import datasets, prepare
 from training.evaluate_commands import compare, evaluate
 from training.model_commands import models_app
+from training.status import dataset_section, models_section
 from training.train_commands import train
 from training.tune_commands import tune
 
@@ -58,6 +63,8 @@ app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("similar")(similar)
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
+app.add_typer(jobs_app, name="jobs")
+app.command("status")(status_of(nodes_section, jobs_section, crawl_section, dataset_section, models_section, endpoint))
 
 
 def main() -> None:

@@ -1,180 +1,145 @@
-"""Jobs on a running Ray cluster: submit a command line, follow its log, stop it."""
+"""Jobs on a running Ray cluster: submit a command line, follow it to its end, wait for it, stop it."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import os
+import re
 import shlex
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from cluster.console import say
 from cluster.errors import ClusterError
+from cluster.job_log import PATIENCE_S, follow_log
+from cluster.job_server import JobServer, gist, is_unknown
+from cluster.job_table import Job, JobStatus, find_job, metadata_of, read_job, view
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-_CONNECT_TIMEOUT_S = 5
-_SILENCE_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
-# Ray's clients prefer this variable to the address that they are given.
-_RAY_ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
-
-
-class JobStatus(StrEnum):
-    """How a job ended."""
-
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    STOPPED = "STOPPED"
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """A job that has ended."""
-
-    job_id: str
-    status: JobStatus
-    exit_code: int | None
-    """The command's own; None where the job ended without one, such as when it was stopped."""
-    message: str
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
 def submit(
     command: list[str],
     *,
-    address: str = DEFAULT_ADDRESS,
+    server: JobServer,
     working_dir: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    submission_id: str | None = None,
+    job_id: str | None = None,
+    again: bool = False,
+    wait: bool = True,
     write_log: Callable[[str], object] | None = None,
-) -> JobResult:
+) -> Job:
     """Run a command line on the cluster, as `ray job submit` does, pass its log on, and wait for its end.
 
-    address: of the job server, http://host:8265. working_dir: a folder that is uploaded for the job to run in.
-    environment: ONESHEET_… variables for the job; others are refused, since a job's environment can be read by
-    everyone who sees the cluster's dashboard, and each node finds its own credentials. write_log: standard output
-    unless given.
-    Ctrl-C stops the job, as it stops a local command, and says how to see its log. Raises ClusterError.
+    working_dir: a folder or a zip file that is uploaded for the job to run in. environment: variables for the job;
+    the caller keeps secrets out of it, since everyone who sees the cluster's dashboard can read them. job_id: a name of
+    the caller's, under which a job runs once: where it runs already, it is followed; where it succeeded, that is the
+    answer; where it failed, it runs again only with `again`. wait: False returns once it is submitted. write_log:
+    standard output unless given.
+    Ctrl-C stops a job that was started here, as it stops a local command. Raises ClusterError.
     """
-    for name in environment or {}:
-        if not name.startswith("ONESHEET_"):
-            raise ClusterError(f"{name} is not passed on to a job: only ONESHEET_ settings are; set it on the nodes")
-    if working_dir is not None and not working_dir.is_dir():
-        raise ClusterError(f"the working folder {working_dir} does not exist")
-    address = _checked_address(address)
+    if job_id is not None and not _ID.fullmatch(job_id):
+        raise ClusterError(f"job id {job_id!r}: use letters, digits, _ and -, at most 80, the first no mark")
     runtime_env: dict[str, Any] = {"env_vars": dict(environment or {})}
     if working_dir is not None:
         runtime_env["working_dir"] = str(working_dir)
-    with _explained(address):
-        client = job_client(address)
-        job_id = client.submit_job(entrypoint=shlex.join(command), runtime_env=runtime_env, submission_id=submission_id)
+    job, is_ours = _start(server, shlex.join(command), job_id, runtime_env, again=again)
+    if job.status.is_end or not wait:
+        return job
     try:
-        _follow(client, job_id, write_log or sys.stdout.write)
-        return _wait_for_end(client, job_id, address)
+        return follow(server, job, write_log)
     except KeyboardInterrupt:
-        say(f"stopping job {job_id}; its log stays: ray job logs --address {address} {job_id}")
-        with _explained(address):
-            client.stop_job(job_id)
-        return _wait_for_end(client, job_id, address, timeout_s=_STOP_TIMEOUT_S)
+        if not is_ours:
+            say(f"job {job.job_id} runs on, as it was started elsewhere: onesheet jobs stop {job.job_id}")
+            raise
+        say(f"stopping job {job.job_id}; its log stays: onesheet jobs logs {job.job_id}")
+        return stop(server, job)
 
 
-def _follow(client: Any, job_id: str, write_log: Callable[[str], object]) -> None:
-    """Pass the log on until it ends; a cut connection only costs the rest of the log."""
-
-    async def tail() -> None:
-        async for text in client.tail_job_logs(job_id):
-            write_log(text)
-            sys.stdout.flush()
-
-    try:
-        asyncio.run(tail())
-    except (OSError, RuntimeError) as error:
-        say(f"the log of job {job_id} broke off ({_gist(error)}); waiting for the job's end")
+def follow(server: JobServer, job: Job, write_log: Callable[[str], object] | None = None) -> Job:
+    """Pass a job's log on from its beginning to the job's end. Returns the job as it ended."""
+    follow_log(server.client, job.submission_id, write_log or _write_now)
+    return read_job(server, job.submission_id)
 
 
-def _wait_for_end(client: Any, job_id: str, address: str, *, timeout_s: float | None = None) -> JobResult:
-    started = heard = time.monotonic()
+def write_log(server: JobServer, job: Job, write: Callable[[str], object] | None = None) -> None:
+    """Write what a job's log holds now."""
+    with server.explained():
+        text = server.client.get_job_logs(job.submission_id)
+    (write or _write_now)(text)
+
+
+def wait_for(server: JobServer, job: Job, *, timeout_s: float | None = None) -> Job:
+    """Wait for a job's end, without its log. Raises ClusterError after timeout_s, or where nobody answers for long."""
+    began = heard = time.monotonic()
     while True:
         try:
-            info = client.get_job_info(job_id)
+            job = view(server.client.get_job_info(job.submission_id))
             heard = time.monotonic()
-            if info.status.is_terminal():
-                return JobResult(job_id, JobStatus(info.status.value), info.driver_exit_code, info.message or "")
+            if job.status.is_end:
+                return job
         except (OSError, RuntimeError) as error:
-            if time.monotonic() - heard > _SILENCE_TIMEOUT_S:
+            if is_unknown(error):
+                raise ClusterError(f"the job server at {server.address} no longer knows job {job.job_id}") from error
+            if time.monotonic() - heard > PATIENCE_S:
                 raise ClusterError(
-                    f"the job server at {address} no longer answers ({_gist(error)}); job {job_id} may run on: "
-                    f"ray job status --address {address} {job_id}"
+                    f"the job server at {server.address} has not answered for {PATIENCE_S:.0f} s ({gist(error)}); "
+                    f"job {job.job_id} may run on"
                 ) from error
-        if timeout_s is not None and time.monotonic() - started > timeout_s:
-            raise ClusterError(
-                f"job {job_id} still runs {timeout_s:.0f} s after it was told to stop: "
-                f"ray job status --address {address} {job_id}"
-            )
+        if timeout_s is not None and time.monotonic() - began > timeout_s:
+            raise ClusterError(f"job {job.job_id} is still {job.status.lower()} after {timeout_s:g} s; it runs on")
         time.sleep(0.2)
 
 
-def job_client(address: str) -> Any:
-    """Ray's JobSubmissionClient for exactly this address, whatever the environment says."""
-    from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+def stop(server: JobServer, job: Job) -> Job:
+    """Tell a job to end, and wait until it has; one that has ended stays as it is."""
+    with server.explained():
+        server.client.stop_job(job.submission_id)
+    return wait_for(server, job, timeout_s=_STOP_TIMEOUT_S)
 
-    _use_token()
-    before = os.environ.get(_RAY_ADDRESS_VARIABLE)
-    os.environ[_RAY_ADDRESS_VARIABLE] = address
+
+def _start(
+    server: JobServer, entrypoint: str, job_id: str | None, runtime_env: dict[str, Any], *, again: bool
+) -> tuple[Job, bool]:
+    """The job, and whether it was started by this call."""
+    known = None if job_id is None else find_job(server, job_id)
+    if known is not None:
+        if known.command != entrypoint:
+            raise ClusterError(f"job {job_id} is there and runs `{known.command}`; choose another --job-id")
+        if not known.status.is_end:
+            say(f"job {job_id} is {known.status.lower()} already: following it")
+            return known, False
+        if known.status is JobStatus.SUCCEEDED and not again:
+            say(f"job {job_id} {known.how_it_stands()}; --again runs it once more")
+            return known, False
+        if not again:
+            raise ClusterError(
+                f"job {job_id} {known.how_it_stands()}: see `onesheet jobs logs {job_id}`; "
+                "the same submit with --again runs it again"
+            )
+    attempt = known.attempt + 1 if known else 1
+    wanted = job_id if attempt == 1 else f"{job_id}.{attempt}"
     try:
-        return JobSubmissionClient(address)
-    finally:
-        if before is None:
-            del os.environ[_RAY_ADDRESS_VARIABLE]
-        else:
-            os.environ[_RAY_ADDRESS_VARIABLE] = before
+        with server.explained():
+            submission_id = server.client.submit_job(
+                entrypoint=entrypoint,
+                runtime_env=runtime_env,
+                submission_id=wanted,
+                metadata=metadata_of(job_id, attempt),
+            )
+    except ClusterError:
+        # Two that submit the same id at the same moment: the later one is refused.
+        other = None if job_id is None else find_job(server, job_id)
+        if other is None or other.submission_id != wanted or other.command != entrypoint:
+            raise
+        say(f"job {job_id} was started by another at this moment: following it")
+        return other, False
+    say(f"submitted job {job_id or submission_id}")
+    return read_job(server, submission_id), True
 
 
-def _use_token() -> None:
-    """Let Ray's clients send the token in ~/.ray/auth_token, as ray.init does by itself and they do not."""
-    with contextlib.suppress(ImportError):  # Ray before 2.60 knows no such default
-        from ray._private.authentication import authentication_token_setup as setup  # noqa: PLC0415
-
-        setup.logger.setLevel(logging.ERROR)
-        setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-
-
-def _checked_address(address: str) -> str:
-    """The address with its scheme, after a knock: Ray's client would wait for minutes."""
-    url = (address if "://" in address else f"http://{address}").rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ClusterError(f"{address!r} is not a job server's address: use the dashboard's, such as {DEFAULT_ADDRESS}")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname, port), timeout=_CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise ClusterError(
-            f"no job server answers at {url} ({error}); give the address of the Ray dashboard with --address or "
-            f"{_RAY_ADDRESS_VARIABLE}, or start a cluster: ray start --head"
-        ) from error
-    return url
-
-
-@contextlib.contextmanager
-def _explained(address: str) -> Iterator[None]:
-    from ray.exceptions import RayError  # noqa: PLC0415
-
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise ClusterError(f"the job server at {address} refused: {_gist(error)}") from error
-
-
-def _gist(error: Exception) -> str:
-    """The sentence in an error; the job server sends its whole traceback, whose last line it is."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
-    return lines[-1] if "Traceback" in lines[0] else lines[0]
+def _write_now(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.jobs import job_client
+from cluster.job_server import job_client
 from cluster.ports import try_port
 from cluster.processes import Family, sigterm_as_exit
 from cluster.settings import Settings

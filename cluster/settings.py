@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from pathlib import Path
+from typing import Literal, get_args
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,7 +17,7 @@ class Settings(BaseSettings):
 
     The store's credentials are not among them: object storage is reached the way AWS users expect
     (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_S3`, `AWS_REGION`, an instance's role). A `SecretStr` is
-    shown and passed on to nobody: each node finds it in its own environment.
+    shown and passed on to nobody: each node finds it in its own environment, or in a file below its `secrets_dir`.
     """
 
     model_config = SettingsConfigDict(env_prefix="ONESHEET_", frozen=True)
@@ -53,6 +55,10 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(30, gt=0, description="Seconds until a request of the crawl is given up.")
     max_poster_bytes: int = Field(20_000_000, gt=0, description="A larger response is rejected.")
     max_poster_pixels: int = Field(50_000_000, gt=0, description="An image of more pixels is never decoded.")
+    secrets_dir: str | None = Field(
+        None,
+        description="A folder of secrets, each a file named like its variable, as Docker and Kubernetes mount them.",
+    )
     weights: str = Field(
         "none",
         description="A backbone's .weights.h5 file, a folder of them (NAME_no_top.weights.h5), imagenet, or none.",
@@ -72,11 +78,39 @@ def load_settings(**overrides: object) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return Settings(**{**_secrets(), **given})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = f"ONESHEET_{first['loc'][0]}".upper()
         raise ClusterError(f"{name}={first['input']!r} is not valid: {first['msg']}") from error
+
+
+def _secrets() -> dict[str, str]:
+    """The secrets that lie in files and not in the environment, by their fields' names."""
+    folder = os.environ.get("ONESHEET_SECRETS_DIR")
+    if not folder:
+        return {}
+    if not Path(folder).is_dir():
+        raise ClusterError(f"ONESHEET_SECRETS_DIR={folder!r} is no folder on this machine")
+    found = {}
+    for field in _secret_fields():
+        file = Path(folder) / f"ONESHEET_{field.upper()}"
+        if file.name in os.environ or not file.is_file():
+            continue
+        try:
+            found[field] = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ClusterError(f"the secret {file} cannot be read: {error}") from error
+    return found
+
+
+def _secret_fields() -> list[str]:
+    return [name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)]
+
+
+def secrets_set(settings: Settings) -> list[str]:
+    """The variables of the secrets that are set."""
+    return [f"ONESHEET_{name.upper()}" for name in _secret_fields() if getattr(settings, name) is not None]
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

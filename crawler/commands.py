@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import CrawlerError
+from cluster.resources import CpusPerWorkerOption, WorkersOption
 from cluster.settings import load_settings
 from cluster.store import open_store
 
@@ -71,7 +72,9 @@ def crawl(
         str | None, typer.Option(help="End after this much is stored: 5GB.", show_default=False)
     ] = None,
     max_minutes: Annotated[float | None, typer.Option(help="End after this time.", show_default=False)] = None,
-    shards: Annotated[int, typer.Option(min=1, help="Crawl as this many processes over the Ray cluster.")] = 1,
+    workers: WorkersOption = 1,
+    cpus_per_worker: CpusPerWorkerOption = None,
+    shards: Annotated[int | None, typer.Option(min=1, hidden=True, help="The former name of --workers.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Harvest the posters of a catalogue: [bold]scrapy crawl posters[/] with a progress bar and a summary.
@@ -85,7 +88,7 @@ def crawl(
       onesheet crawl title.basics.tsv.gz --kinds film --sources tmdb --store s3://bucket/posters
       onesheet crawl train.csv --images posters/
       onesheet crawl MovieGenre.csv --refresh 30 --max-minutes 60
-      onesheet crawl MovieGenre.csv --shards 4
+      onesheet crawl MovieGenre.csv --workers 4
       onesheet crawl report
     """
     from crawler.options import read_options  # noqa: PLC0415  help stays quick
@@ -107,10 +110,10 @@ def crawl(
         max_minutes=max_minutes,
     )
     plan = make_plan(options)
-    if shards > 1:
+    if (shards or workers) > 1:
         from crawler.fleet import run_fleet  # noqa: PLC0415
 
-        summary = run_fleet(plan, shards)
+        summary = run_fleet(plan, shards or workers, cpus_per_worker=cpus_per_worker or 1)
     else:
         from crawler.decoder import Decoders  # noqa: PLC0415
         from crawler.settings import DECODERS  # noqa: PLC0415

@@ -17,6 +17,7 @@ from typing import Any
 
 from cluster.errors import CrawlerError, OnesheetError, StoreError
 from cluster.nodes import connect
+from cluster.resources import room_for
 from cluster.settings import as_environment
 from crawler.fleet_display import FleetDisplay
 from crawler.fleet_rules import SILENT, Coordinator, FleetView
@@ -34,18 +35,21 @@ _MOST_DEATHS = 5
 _MOST_SILENT_S = 180.0
 
 
-def run_fleet(plan: Plan, shards: int, scrapy_settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def run_fleet(
+    plan: Plan, shards: int, scrapy_settings: dict[str, Any] | None = None, *, cpus_per_worker: int = 1
+) -> dict[str, Any]:
     """Crawl a plan's titles as `shards` processes. Returns the crawl's summary.
 
-    scrapy_settings: over our own, for every shard. Connects to Ray by the plan's settings. A shard whose process or
-    node dies is started again, and goes on from the ledger. Ctrl-C, SIGTERM, the budget or a host that blocks end all
-    shards cleanly; a second Ctrl-C ends at once. Raises OnesheetError where a shard met one, after all have ended.
+    scrapy_settings: over our own, for every shard. cpus_per_worker: what Ray keeps for each shard. Connects to Ray by
+    the plan's settings. A shard whose process or node dies is started again, and goes on from the ledger. Ctrl-C,
+    SIGTERM, the budget or a host that blocks end all shards cleanly; a second Ctrl-C ends at once. Raises OnesheetError
+    where a shard met one, after all have ended, and ClusterError where none finds room.
     """
     started_at = datetime.now(UTC)
     done_before = len(plan.known().done)
     display = FleetDisplay(plan.crawl.crawl_id, shards=shards, total=plan.card.titles, done_before=done_before)
     with connect(plan.settings), _stop_signal() as stop_signal:
-        fleet = _Fleet(plan, shards, scrapy_settings or {}, display, stop_signal)
+        fleet = _Fleet(plan, shards, scrapy_settings or {}, display, stop_signal, cpus_per_worker)
         with display:
             fleet.run()
         try:
@@ -97,10 +101,12 @@ class _Fleet:
         scrapy_settings: dict[str, Any],
         display: FleetDisplay,
         stop_signal: _StopSignal,
+        cpus_per_worker: int,
     ) -> None:
         import ray  # noqa: PLC0415  slow to import
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415  as above
 
+        room = room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=0)
         self.reason = "finished"
         self.error: OnesheetError | None = None
         self._display, self._signal = display, stop_signal
@@ -117,7 +123,7 @@ class _Fleet:
         settings = plan.settings.model_copy(update={"store": plan.crawl.store.url})
         # Scrapy's reactor starts once in a process: max_calls. Started again from here, while it gets further: retries.
         environment = {"env_vars": as_environment(settings)}
-        how = {"num_cpus": 1, "max_calls": 1, "max_retries": 0, "scheduling_strategy": "SPREAD"}
+        how = {"num_cpus": cpus_per_worker, "max_calls": 1, "max_retries": 0, "scheduling_strategy": "SPREAD"}
         self._task = ray.remote(runtime_env=environment, **how)(run_shard)
         self._options, self._scrapy_settings = options_of(plan, shards), scrapy_settings
         self._running: dict[Any, tuple[int, str]] = {}
@@ -127,9 +133,8 @@ class _Fleet:
         self._silent_since: dict[str, float] = {}
         self._deadline: float | None = None
         self._is_stopping = False
-        cpus = ray.cluster_resources().get("CPU", 0)
-        if shards > cpus:
-            display.say(f"{shards} shards on {cpus:g} CPUs: those that find none wait until others have ended")
+        if shards > room:
+            display.say(f"{shards} workers, and CPUs for {room}: those that find none wait until others have ended")
         for shard in range(shards):
             self._start(shard)
 

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.errors import KeyNotFoundError, OnesheetError, ServingError
+from cluster.resources import room_for
 from cluster.store import Store, open_store
 from crawler.outcomes import Reason, Rejected
 from serving.predictor import Prediction, Predictor, predict_among
@@ -82,8 +83,11 @@ def predict_all(
     max_pixels: int,
     say: Callable[[str], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int | None = None,
+    cpus_per_worker: int = 1,
+    gpus_per_worker: int = 0,
 ) -> Totals:
-    """Score every picture below `input_url`, on as many actors as the cluster has CPUs. Ray must be connected.
+    """Score every picture below `input_url`, on so many actors, or on as many as find room. Ray must be connected.
 
     Run again, it goes on where it ended. Raises ServingError where the output holds another batch, and StoreError.
     """
@@ -96,11 +100,13 @@ def predict_all(
     missing = [part for part in parts if part.key not in there]
     say(f"{plan.posters:,} posters below {plan.input}, {len(parts):,} parts, {len(parts) - len(missing):,} done before")
     if missing:
-        actors = max(1, min(len(missing), int(ray.cluster_resources().get("CPU", 1))))
+        room = room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=gpus_per_worker)
+        each = {"num_cpus": cpus_per_worker, **({"num_gpus": gpus_per_worker} if gpus_per_worker else {})}
+        actors = min(len(missing), workers or room, room)
         done, began, told_at = len(parts) - len(missing), time.monotonic(), time.monotonic()
         progress(done, len(parts))
         told = {"registry_url": registry.store.url, "output_url": output.url, "max_pixels": max_pixels}
-        for _ in _scored(missing, plan, told, actors=actors):
+        for _ in _scored(missing, plan, told, actors=actors, each=each):
             done += 1
             progress(done, len(parts))
             if time.monotonic() - told_at > _TELL_S:
@@ -155,7 +161,9 @@ def _parts(plan: Plan) -> Iterator[_Part]:
             yield _Part(file, start, count, f"part-{file:05}-{number:04}.parquet")
 
 
-def _scored(parts: list[_Part], plan: Plan, told: dict[str, Any], *, actors: int) -> Iterator[dict[str, Any]]:
+def _scored(
+    parts: list[_Part], plan: Plan, told: dict[str, Any], *, actors: int, each: dict[str, int]
+) -> Iterator[dict[str, Any]]:
     import ray  # noqa: PLC0415
 
     context = ray.data.DataContext.get_current()
@@ -167,8 +175,8 @@ def _scored(parts: list[_Part], plan: Plan, told: dict[str, Any], *, actors: int
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=actors),
-        num_cpus=1,
-        runtime_env={"env_vars": {"TF_NUM_INTRAOP_THREADS": "1"}},
+        runtime_env={"env_vars": {"TF_NUM_INTRAOP_THREADS": str(each["num_cpus"])}},
+        **each,
     )
     try:
         yield from made.iter_rows()

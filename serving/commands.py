@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import ServingError
+from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, OptionalWorkersOption
 from cluster.settings import Settings, load_settings
 from cluster.store import open_store
 
@@ -93,6 +94,9 @@ def predict(
         str | None,
         typer.Option("--output", help="And put a table of Parquet parts into this one.", show_default=False),
     ] = None,
+    workers: OptionalWorkersOption = None,
+    cpus_per_worker: CpusPerWorkerOption = None,
+    gpus_per_worker: GpusPerWorkerOption = 0,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -100,7 +104,8 @@ def predict(
 
     Exits with 1 if a file is missing or is no image; the others are told all the same.
 
-    With --input and --output the work is spread over the Ray cluster, and the same command goes on where it ended.
+    With --input and --output the work is spread over the Ray cluster, over as many workers as find room unless
+    --workers says how many, and the same command goes on where it ended.
 
     Examples:
 
@@ -121,8 +126,15 @@ def predict(
     if input_url is not None or output_url is not None:
         if not (input_url and output_url) or posters or url:
             raise ServingError("--input and --output go together, and without POSTERs and --url")
-        _predict_all(settings, model, input_url, output_url, as_json=as_json)
+        spread = {
+            "workers": workers,
+            "cpus_per_worker": cpus_per_worker or 1,
+            "gpus_per_worker": gpus_per_worker,
+        }
+        _predict_all(settings, model, input_url, output_url, spread, as_json=as_json)
         return
+    if workers or cpus_per_worker or gpus_per_worker:
+        raise ServingError("--workers, --cpus-per-worker and --gpus-per-worker go with --input and --output")
     if not posters:
         raise ServingError("no posters: name files, or give --input and --output")
     predictor: Scorer
@@ -147,7 +159,9 @@ def predict(
         raise typer.Exit(1)
 
 
-def _predict_all(settings: Settings, model: str | None, input_url: str, output_url: str, *, as_json: bool) -> None:
+def _predict_all(
+    settings: Settings, model: str | None, input_url: str, output_url: str, spread: dict[str, Any], *, as_json: bool
+) -> None:
     from cluster.nodes import connect  # noqa: PLC0415
     from serving.batch import predict_all  # noqa: PLC0415
     from training.live import live_line  # noqa: PLC0415
@@ -163,6 +177,7 @@ def _predict_all(settings: Settings, model: str | None, input_url: str, output_u
             max_pixels=settings.max_poster_pixels,
             say=say,
             progress=lambda done, total: on_event({"what": "parts", "step": done, "steps": total}),
+            **spread,
         )
     seconds = time.monotonic() - began
     say(f"{totals.posters:,} posters, {totals.refused:,} refused; {totals.made:,} parts made in {seconds:.0f} s")

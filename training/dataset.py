@@ -66,15 +66,17 @@ def prepare(
     progress: Callable[[int, int], None] = lambda done, total: None,
     *,
     workers: int | None = None,
+    cpus_per_worker: int = 1,
     given: KnownSides | None = None,
     split_from: str | None = None,
 ) -> Card:
     """Make the dataset of a crawl, by default the newest; one that is there already is returned as it is.
 
     progress: called with posters done and posters in all. workers: None for the threads of this process, else so many
-    Ray tasks at a time (Ray must be connected: `cluster.nodes.connect`). given: the user's own split
-    (`known_sides.read_split_file`). split_from: the dataset whose titles keep their side; None: all of the store that
-    were split by the same shares, so that no title changes sides as the catalogue grows; FRESH: nobody's.
+    Ray tasks at a time (Ray must be connected: `cluster.nodes.connect`), of cpus_per_worker CPUs each. given: the
+    user's own split (`known_sides.read_split_file`). split_from: the dataset whose titles keep their side; None: all of
+    the store that were split by the same shares, so that no title changes sides as the catalogue grows; FRESH:
+    nobody's.
     Raises DatasetError when nothing is left to learn from.
     """
     if workers is not None and workers < 1:
@@ -89,7 +91,7 @@ def prepare(
 
     results = []
     done = 0
-    for result in write_shards(shard_tasks(plan, dataset_id, options), store, workers):
+    for result in write_shards(shard_tasks(plan, dataset_id, options), store, workers, cpus_per_worker):
         results.append(result)
         done += len(result.kept)
         progress(done, len(plan))

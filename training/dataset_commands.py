@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from cluster.console import JsonFlag, StoreOption, console, finish, say
+from cluster.resources import CpusPerWorkerOption, OptionalWorkersOption
 from cluster.settings import load_settings
 from cluster.store import Store, open_store
 
@@ -57,13 +58,13 @@ def prepare(
     sample: Annotated[
         int | None, typer.Option(help="Take a stratified part of so many posters.", show_default=False)
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Ray tasks at a time; without it, the threads of this process.", show_default=False),
-    ] = None,
+    workers: OptionalWorkersOption = None,
+    cpus_per_worker: CpusPerWorkerOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a dataset of a crawl's posters: cleaned, labelled, split by groups of near-duplicates, in shards.
+
+    Without --workers the threads of this process do the work.
 
     \b
     Examples:
@@ -103,7 +104,16 @@ def prepare(
         def show(done: int, total: int) -> None:
             bar.update(task, description="posters", completed=done, total=total)
 
-        card = prepare_dataset(opened, crawl, options, show, workers=workers, given=given, split_from=split_from)
+        card = prepare_dataset(
+            opened,
+            crawl,
+            options,
+            show,
+            workers=workers,
+            cpus_per_worker=cpus_per_worker or 1,
+            given=given,
+            split_from=split_from,
+        )
     _tell(opened, card, as_json=as_json)
 
 

@@ -10,12 +10,14 @@ import typer
 from rich.markup import escape
 
 from cluster.console import JsonFlag, StoreOption, finish, say
-from cluster.settings import load_settings
+from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption
+from cluster.settings import Settings, load_settings
 from cluster.store import Store, open_store
 
 if TYPE_CHECKING:
     from training.comparison import Comparison
     from training.evaluate import Evaluation
+    from training.evaluation import VersionEvaluation
 
 DatasetOption = Annotated[
     str | None,
@@ -32,26 +34,26 @@ def evaluate(
     ] = "latest",
     dataset: DatasetOption = None,
     report: ReportOption = None,
+    cpus_per_worker: CpusPerWorkerOption = None,
+    gpus_per_worker: GpusPerWorkerOption = 0,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a registered model again: every metric with its interval, beside the prior and the one in production.
 
     Leaves a page with curves, confusion, calibration, posters and what each genre's detector looks at beside the run
-    in the store.
+    in the store. With --cpus-per-worker or --gpus-per-worker it is one worker on a node of the Ray cluster.
 
     \b
     Examples:
       onesheet evaluate
       onesheet evaluate production --report worth.html
       onesheet evaluate latest --dataset ds-3b2f9c0d1e4a --json
+      onesheet evaluate --gpus-per-worker 1
     """
-    from training.evaluation import evaluate_version  # noqa: PLC0415
-    from training.quiet import start_tensorflow  # noqa: PLC0415
-
-    place = open_store(load_settings(store=store).store)
-    start_tensorflow()
-    found = evaluate_version(place, version, dataset, say)
+    settings = load_settings(store=store)
+    place = open_store(settings.store)
+    found = _evaluated(settings, version, dataset, cpus_per_worker, gpus_per_worker)
     written = _write(place, f"runs/{found.bundle.version}/evaluation/{found.dataset_id}.html", found.page, report)
     if as_json:
         finish(found.to_dict() | {"page": written}, as_json=True)
@@ -60,6 +62,22 @@ def evaluate(
         say(f"[yellow]{escape(line)}[/]")
     finish({}, as_json=False, table=_evaluation_table(found.evaluation, found.beside))
     finish({"page": written}, as_json=False)
+
+
+def _evaluated(settings: Settings, version: str, dataset: str | None, cpus: int | None, gpus: int) -> VersionEvaluation:
+    """In this process, or where a worker finds the resources that were asked for."""
+    from training.evaluation import evaluate_version  # noqa: PLC0415
+    from training.quiet import start_tensorflow  # noqa: PLC0415
+
+    place = open_store(settings.store)
+    if cpus is None and not gpus:
+        start_tensorflow()
+        return evaluate_version(place, version, dataset, say)
+    from cluster.nodes import connect  # noqa: PLC0415
+    from training.evaluate_elsewhere import evaluate_elsewhere  # noqa: PLC0415
+
+    with connect(settings):
+        return evaluate_elsewhere(place, version, dataset, say, cpus=cpus or 1, gpus=gpus)
 
 
 def compare(

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from cluster.errors import KeyNotFoundError, OnesheetError, TrainingError
+from cluster.resources import room_for
 from cluster.store import Store, open_store
 from crawler import images
 from crawler.outcomes import Rejected
@@ -95,16 +96,19 @@ class _Stored:
     height_px: int
 
 
-def write_shards(tasks: Iterator[ShardTask], store: Store, workers: int | None = None) -> Iterator[ShardResult]:
+def write_shards(
+    tasks: Iterator[ShardTask], store: Store, workers: int | None = None, cpus_per_worker: int = 1
+) -> Iterator[ShardResult]:
     """Make the shards and give each one's result as it is done, in any order.
 
     workers: None makes them here, one after the other, each with several threads. A number makes so many at a time as
-    Ray tasks of a CPU each; Ray must be connected (`cluster.nodes.connect`), and every node must reach the store.
+    Ray tasks of cpus_per_worker CPUs each; Ray must be connected (`cluster.nodes.connect`), and every node must reach
+    the store.
     Raises the StoreError that a worker met.
     """
     if workers is None:
         return (write_shard(store, task) for task in tasks)
-    return _on_ray(tasks, store.url, workers)
+    return _on_ray(tasks, store.url, workers, cpus_per_worker)
 
 
 def write_shard(store: Store, task: ShardTask) -> ShardResult:
@@ -181,12 +185,13 @@ def _write_for(store_url: str, task: ShardTask) -> ShardResult:
     return write_shard(open_store(store_url), task)
 
 
-def _on_ray(tasks: Iterator[ShardTask], store_url: str, workers: int) -> Iterator[ShardResult]:
+def _on_ray(tasks: Iterator[ShardTask], store_url: str, workers: int, cpus_per_worker: int) -> Iterator[ShardResult]:
     import ray  # noqa: PLC0415  seconds, and only for those who asked for workers
     from ray.exceptions import RayError, RayTaskError  # noqa: PLC0415  as above
 
+    room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=0)
     # A task whose node or process dies is run again, and leaves the same bytes under the same key.
-    write = ray.remote(num_cpus=1, max_retries=5)(_write_for)
+    write = ray.remote(num_cpus=cpus_per_worker, max_retries=5)(_write_for)
     running: list[Any] = []
     try:
         for task in tasks:

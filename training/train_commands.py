@@ -9,6 +9,7 @@ from rich.table import Table
 
 from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import TrainingError
+from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, WorkersOption
 from cluster.settings import load_settings
 from cluster.store import open_store
 from training.options import WeightsOption
@@ -19,14 +20,12 @@ def train(
         str, typer.Option(help="See `onesheet architectures`; backbones can be joined: a@384x256+b@224x160.")
     ] = "mobilenet_v2",
     dataset: Annotated[str | None, typer.Option(help="By default the newest crawl's.", show_default=False)] = None,
-    workers: Annotated[int, typer.Option(help="Data-parallel Ray Train workers.")] = 1,
+    workers: WorkersOption = 1,
     max_workers: Annotated[
         int | None, typer.Option(help="Grow to so many as the cluster has room for them.", show_default=False)
     ] = None,
-    cpus_per_worker: Annotated[
-        int | None, typer.Option(help="By default an even share of the cluster's.", show_default=False)
-    ] = None,
-    gpus_per_worker: Annotated[int, typer.Option(help="GPUs of each worker.")] = 0,
+    cpus_per_worker: CpusPerWorkerOption = None,
+    gpus_per_worker: GpusPerWorkerOption = 0,
     weights: WeightsOption = None,
     fine_tune: Annotated[bool, typer.Option("--fine-tune", help="As --set trainable=all.")] = False,
     epochs: Annotated[int | None, typer.Option(help="As --set epochs=N.", show_default=False)] = None,
@@ -47,6 +46,8 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train a genre classifier over Ray Train workers, measure it, and register it as a bundle.
+
+    A worker gets an even share of the cluster's free CPUs unless --cpus-per-worker says how many.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ import typer
 
 from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import TrainingError
+from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, WorkersOption
 from cluster.settings import load_settings
 from cluster.store import open_store
 from training.options import WeightsOption
@@ -30,11 +31,9 @@ def tune(
         float | None, typer.Option(help="And in minutes: no trial goes on after them.", show_default=False)
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="By default the newest crawl's.", show_default=False)] = None,
-    workers: Annotated[int, typer.Option(help="Ray Train workers of each trial.")] = 1,
-    cpus_per_worker: Annotated[
-        int | None, typer.Option(help="By default an even share of the cluster's.", show_default=False)
-    ] = None,
-    gpus_per_worker: Annotated[int, typer.Option(help="GPUs of each worker.")] = 0,
+    workers: WorkersOption = 1,
+    cpus_per_worker: CpusPerWorkerOption = None,
+    gpus_per_worker: GpusPerWorkerOption = 0,
     concurrent: Annotated[
         int | None, typer.Option(help="Trials at the same time; by default as many as fit.", show_default=False)
     ] = None,
@@ -51,6 +50,8 @@ def tune(
     as_json: JsonFlag = False,
 ) -> None:
     """Search over architectures and their settings, then refit the winner, measure it once, and register it.
+
+    --workers is of each trial; as many trials run at a time as find room, or as --concurrent says.
 
     \b
     Examples:

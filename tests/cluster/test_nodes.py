@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.jobs import job_client
+from cluster.job_server import job_client
 from cluster.nodes import LocalCluster, connect, local_cluster, node_environment
 from cluster.settings import load_settings
 from tests.s3_servers import free_ports

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from cluster.jobs import job_client
+from cluster.job_server import job_client
 from cluster.nodes import LocalCluster, connect, local_cluster
 from cluster.settings import load_settings
 from cluster.store import FolderStore
@@ -57,7 +57,7 @@ class Rehearsal:
 
     def command(self, *more: object, shards: int = 2) -> tuple[object, ...]:
         """`onesheet crawl` as shards, with its summary as JSON."""
-        given = ("--store", self.store.root, "--crawl-id", NAME, "--shards", shards, "--json", *more)
+        given = ("--store", self.store.root, "--crawl-id", NAME, "--workers", shards, "--json", *more)
         return ("onesheet", "crawl", self.catalog, *given)
 
     def assert_whole(self, titles: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cluster.errors import ServingError
+from cluster.errors import ClusterError, ServingError
 from cluster.nodes import connect
 from cluster.settings import load_settings
 from cluster.store import FolderStore, Store, open_store
@@ -63,7 +63,11 @@ def test_every_picture_has_a_row_and_a_finished_batch_is_left_alone(
     steps: list[tuple[int, int]] = []
     how: dict[str, Any] = {"input_url": str(many), "output_url": str(tmp_path / "out.parquet"), "max_pixels": 100_000}
     with connect(load_settings(ray_address="local"), num_cpus=2):
-        totals = predict_all(production, None, say=said.append, progress=lambda *step: steps.append(step), **how)
+        with pytest.raises(ClusterError, match="a worker of 1 CPU and 1 GPU does not fit"):
+            predict_all(production, None, say=said.append, gpus_per_worker=1, **how)
+        totals = predict_all(
+            production, None, say=said.append, progress=lambda *step: steps.append(step), cpus_per_worker=2, **how
+        )
         assert (totals.posters, totals.refused, totals.parts, totals.made) == (31, 1, 5, 5)
         assert steps[0] == (0, 5)
         assert steps[-1] == (5, 5)

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cluster.errors import TrainingError
+from cluster.errors import ClusterError, TrainingError
 from cluster.store import FolderStore
 from tests.training.test_evaluate import model_of
 from training.bundle import BundleCard, write_bundle
@@ -84,6 +84,20 @@ def test_evaluate_tells_scripts_every_metric_beside_the_prior_and_production(
     assert f"do not count: {card.genres[0]}." in found["notes"][0]
     assert found["page"] == str(page)
     assert store.get(f"runs/v2/evaluation/{card.dataset_id}.html") == page.read_bytes()
+
+
+@pytest.mark.fault
+def test_a_worker_elsewhere_measures_the_same(
+    measured: tuple[FolderStore, Card], evaluated: tuple[dict[str, Any], Path]
+) -> None:
+    alone = evaluated[0]
+    spread = run_json("evaluate", "latest", "--cpus-per-worker", "1", store=measured[0])
+    assert spread["metrics"] == pytest.approx(alone["metrics"], abs=1e-6)
+    assert spread["beside_production"]
+    with pytest.raises(ClusterError, match="a worker of 1 CPU and 8 GPU does not fit into the cluster"):
+        run_json("evaluate", "latest", "--gpus-per-worker", "8", store=measured[0])
+    with pytest.raises(TrainingError, match="there is no model version 'nope'"):
+        run_json("evaluate", "nope", "--cpus-per-worker", "1", store=measured[0])
 
 
 def test_evaluate_production_says_that_it_is(measured: tuple[FolderStore, Card]) -> None:
