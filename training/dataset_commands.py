@@ -12,6 +12,7 @@ from rich.table import Table
 from cluster.console import JsonFlag, StoreOption, console, finish, say
 from cluster.settings import load_settings
 from cluster.store import Store, open_store
+from training.options import CheckFlag
 
 if TYPE_CHECKING:
     from training.dataset_card import Card
@@ -61,6 +62,7 @@ def prepare(
         int | None,
         typer.Option(help="Ray tasks at a time; without it, the threads of this process.", show_default=False),
     ] = None,
+    check: CheckFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a dataset of a crawl's posters: cleaned, labelled, split by groups of near-duplicates, in shards.
@@ -93,6 +95,9 @@ def prepare(
         synonyms=tuple(synonym or ()),
     )
     given = read_split_file(split) if split else None
+    if check:
+        finish({"checked": True}, as_json=as_json)
+        return
     opened = open_store(settings.store)
     with (
         connect(settings) if workers is not None else contextlib.nullcontext(),
