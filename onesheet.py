@@ -13,6 +13,7 @@ from rich.markup import escape
 from cluster.commands import SUBMIT_CONTEXT, demo, submit
 from cluster.console import console
 from cluster.errors import OnesheetError
+from cluster.pipeline.command import pipeline
 from cluster.settings import load_settings
 from crawler.catalog_commands import catalog_app
 from crawler.commands import crawl_app, crawls
@@ -52,6 +53,7 @@ app.command("compare")(compare)
 app.add_typer(models_app, name="models")
 app.command("serve")(serve)
 app.command("predict")(predict)
+app.command("pipeline")(pipeline)
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 
 

@@ -69,7 +69,7 @@ def submit(
             raise ClusterError(f"{name} is not passed on to a job: only ONESHEET_ settings are; set it on the nodes")
     if working_dir is not None and not working_dir.is_dir():
         raise ClusterError(f"the working folder {working_dir} does not exist")
-    address = _checked_address(address)
+    address = checked_address(address)
     runtime_env: dict[str, Any] = {"env_vars": dict(environment or {})}
     if working_dir is not None:
         runtime_env["working_dir"] = str(working_dir)
@@ -147,7 +147,7 @@ def _use_token() -> None:
         setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
-def _checked_address(address: str) -> str:
+def checked_address(address: str) -> str:
     """The address with its scheme, after a knock: Ray's client would wait for minutes."""
     url = (address if "://" in address else f"http://{address}").rstrip("/")
     parts = urlsplit(url)
