@@ -63,7 +63,7 @@ class LocalRunner:
 
 
 @contextlib.contextmanager
-def local_runner(place: str, environment: Mapping[str, str]) -> Iterator[LocalRunner]:
+def local_runner(place: str, environment: Mapping[str, str], *, grace_s: float = _GRACE_S) -> Iterator[LocalRunner]:
     """A runner that leaves nothing behind.
 
     place: what this pipeline is called among all. What an earlier run of it left here, as it was killed, is told to end
@@ -72,8 +72,8 @@ def local_runner(place: str, environment: Mapping[str, str]) -> Iterator[LocalRu
     mark = hashlib.sha256(place.encode()).hexdigest()[:16]
     with (
         tempfile.TemporaryDirectory(prefix="onesheet-pipeline-", ignore_cleanup_errors=True) as folder,
-        Family(grace_s=_GRACE_S, mark=mark) as family,
+        Family(grace_s=grace_s, mark=mark) as family,
     ):
-        psutil.wait_procs(family.members(), timeout=_GRACE_S)
+        psutil.wait_procs(family.members(), timeout=grace_s)
         family.end()
         yield LocalRunner(family, Path(folder), {**os.environ, **environment})
