@@ -142,10 +142,12 @@ class _Call:
         return 0
 
     def tell(self, code: int, seconds: float, *, quiet: bool, as_json: bool) -> None:
-        """The error as the last line on standard error; the result on standard output."""
+        """The error on standard error, then the result on standard output, the last line where the two are one."""
         from cluster.pipeline.display import report_table  # noqa: PLC0415
 
         reports = self._run.reports if self._run else []
+        if self._error:
+            console.print(f"[bold red]onesheet:[/] {escape(self._error)}")
         if as_json:
             told: dict[str, Any] = {"pipeline": self._pipeline.name, "status": self._status, "exit_code": code}
             told["seconds"] = round(seconds, 1)
@@ -159,8 +161,6 @@ class _Call:
             finish({**told, "stages": [report.to_dict() for report in reports]}, as_json=True)
         elif reports and not quiet:
             finish({}, as_json=False, table=report_table(reports))
-        if self._error:
-            console.print(f"[bold red]onesheet:[/] {escape(self._error)}")
 
     @contextlib.contextmanager
     def _held(self, wait_s: float) -> Iterator[Lease]:
