@@ -166,7 +166,9 @@ def _kept_run(name: str, store: Store) -> Run | None:
 def _require_same(begun: TrainTask, asked: TrainTask, name: str) -> None:
     """Raise TrainingError where what is asked is another run than the one that was begun under this name."""
     settings = ("architecture", "dataset_id", "recipe", "height_px", "width_px", "weights_keys", "seed")
-    other = [setting for setting in settings if getattr(begun, setting) != getattr(asked, setting)]
+    # As JSON, which the one that was kept has been: a tuple there is a list by now.
+    was, wanted = (json.loads(json.dumps(asdict(task))) for task in (begun, asked))
+    other = [setting for setting in settings if was[setting] != wanted[setting]]
     if other:
         raise TrainingError(f"run {name} was begun with another {' and '.join(other)}; choose another --name")
 
