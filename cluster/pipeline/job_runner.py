@@ -10,6 +10,7 @@ from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.jobs import checked_address, job_client
+from cluster.pipeline.lease import LostError
 from cluster.pipeline.stage_log import Ended, StageLog
 
 _LOOK_S = 1.0
@@ -39,6 +40,8 @@ class JobRunner:
                 raise ClusterError(f"the job server at {self._address} refused: {_gist(error)}") from error
         try:
             info = self._follow(job_id, log, watch)
+        except LostError:  # the one who took over follows the same job
+            raise
         except BaseException:
             self._stop(job_id)
             raise

@@ -36,6 +36,10 @@ class BusyError(ClusterError):
     """Somebody else holds the lease."""
 
 
+class LostError(ClusterError):
+    """Somebody else has taken the lease over, and goes on with what its holder did."""
+
+
 class Lease:
     """Held within its `with` block. Raises BusyError on entering, where somebody else holds it.
 
@@ -70,9 +74,9 @@ class Lease:
                 self._write(released=True)
 
     def check(self) -> None:
-        """Raise ClusterError where somebody else took over, as after this machine was asleep for long."""
+        """Raise LostError where somebody else took over, as after this machine was asleep for long."""
         if self._lost.is_set():
-            raise ClusterError(f"another run of {self._what} took over, as this one was not heard of; it goes on there")
+            raise LostError(f"another run of {self._what} took over, as this one was not heard of; it goes on there")
 
     def _take(self) -> None:
         newest = self._newest()

@@ -98,14 +98,13 @@ def make_step(
 
 def shaping(pipeline: Pipeline, stage: str, facts: Facts) -> dict[str, str]:
     """The inputs of a stage that are known before any other stage ran: options, files, settings, version."""
-    how = _HOW.get(stage, set())
-    found = {
-        f"option {name}": json.dumps(value)
-        for name, value in sorted(pipeline.options_of(stage).items())
-        if name not in how
-    }
-    found |= {f"content of {name}": digest for name, digest in facts.files.get(stage, {}).items()}
-    found |= {f"setting {name}": value for name, value in facts.settings.get(stage, {}).items()}
+    contents = facts.files.get(stage, {})
+    # Where a file lies does not count, what is in it does.
+    left_out = {*_HOW.get(stage, ()), *contents}
+    options, settings = pipeline.options_of(stage), facts.settings.get(stage, {})
+    found = {f"option {name}": json.dumps(value) for name, value in options.items() if name not in left_out}
+    found |= {f"setting {name}": value for name, value in settings.items() if name not in left_out}
+    found |= {f"content of {name}": digest for name, digest in contents.items()}
     # A model has its version's code in its own key, and these two only look at a model.
     return found if stage in ("evaluate", "promote") else {**found, "onesheet": facts.code}
 

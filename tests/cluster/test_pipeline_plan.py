@@ -104,8 +104,10 @@ def test_another_version_and_another_setting_and_another_file_count():
     assert changed_by(pipeline(), replace(FACTS, files={"train": {"weights": "abc"}})) == {"train"}
 
 
-def test_where_the_catalogue_lies_does_not_count():
+def test_where_a_file_lies_does_not_count():
     assert changed_by(pipeline(), replace(FACTS, catalog_path="s3://bucket/films.csv")) == set()
+    facts = replace(FACTS, files={"train": {"weights": "abc"}})
+    assert keys(pipeline(train={"weights": "a.h5"}), facts) == keys(pipeline(train={"weights": "b.h5"}), facts)
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=8), max_size=6))
