@@ -20,6 +20,8 @@ from cluster.pipeline.record import StageRecord
 
 Result = Mapping[str, Any]
 
+# The input that is another one each time a stage is to be done anew.
+_REDO = "redo"
 # They change how a stage runs, and nothing of what it comes to.
 _HOW = {
     "crawl": {"shards", "max-titles", "max-bytes", "max-minutes", "refresh"},
@@ -91,7 +93,7 @@ def make_step(
     upstream = _upstream(pipeline, stage, facts, results)
     inputs = None if upstream is None else {**upstream, **shaping(pipeline, stage, facts)}
     if inputs is not None and rounds.get(stage):
-        inputs["redo"] = str(rounds[stage])
+        inputs[_REDO] = str(rounds[stage])
     key = None if inputs is None else key_of(inputs)
     return Step(stage, tuple(_command(pipeline, stage, facts, results, key)), inputs, key)
 
@@ -121,7 +123,8 @@ def judge(step: Step, record: StageRecord | None, at: datetime, refresh_days: fl
     if record is None:
         return Verdict(Action.RUN, "it never ran")
     if record.key != step.key:
-        return Verdict(Action.RUN, f"changed: {', '.join(changed(record.inputs, step.inputs))}")
+        words = changed(record.inputs, step.inputs)
+        return Verdict(Action.RUN, f"changed: {', '.join(words)}" if words else "asked to be done anew")
     if record.status != "done":
         how = {"failed": f"it failed: {record.error}", "stopped": "it was stopped"}
         return Verdict(Action.CONTINUE, how.get(record.status, "it was cut off"))
@@ -135,7 +138,7 @@ def judge(step: Step, record: StageRecord | None, at: datetime, refresh_days: fl
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """The inputs that differ, short ones with both values."""
     words = []
-    for name in sorted({*before, *after}):
+    for name in sorted({*before, *after} - {_REDO}):
         old, new = before.get(name, "none"), after.get(name, "none")
         if old != new:
             words.append(f"{name} ({old} → {new})" if len(old) + len(new) < 60 and "content" not in name else name)

@@ -136,7 +136,7 @@ def test_a_stage_can_be_done_anew_though_nothing_changed():
     before = make_step(pipeline(), "train", FACTS, RESULTS, record.rounds).command
     redo(record, "train")
     plan = plan_stages(pipeline(), FACTS, record)
-    assert plan[2][1].action is Action.RUN
+    assert (plan[2][1].action, plan[2][1].reason) == (Action.RUN, "asked to be done anew")
     assert plan[2][0].command != before, "a new run has a new name"
 
 
