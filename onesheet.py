@@ -14,6 +14,7 @@ from cluster.commands import demo
 from cluster.console import console
 from cluster.errors import OnesheetError
 from cluster.job_commands import SUBMIT_CONTEXT, jobs_app, submit
+from cluster.pipeline.command import pipeline
 from cluster.settings import load_settings
 from cluster.status import jobs_section, nodes_section, status_of
 from crawler.catalog_commands import catalog_app
@@ -62,6 +63,7 @@ app.add_typer(models_app, name="models")
 app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("similar")(similar)
+app.command("pipeline")(pipeline)
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 app.add_typer(jobs_app, name="jobs")
 app.command("status")(status_of(nodes_section, jobs_section, crawl_section, dataset_section, models_section, endpoint))

@@ -23,6 +23,15 @@ def say(message: str) -> None:
     console.print(message)
 
 
+def parse_result(line: str | bytes) -> dict[str, Any]:
+    """What a command told by `--json`, of a line of its output; empty where the line is something else."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def finish(result: dict[str, Any], *, as_json: bool, table: Any = None) -> None:
     """The command's result: a table or `name: value` lines for people, or one line of JSON as the last line."""
     if as_json:

@@ -5,11 +5,9 @@ Each stage is the command line that a user would type, shown before it runs, so 
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +17,11 @@ from typing import IO, Any
 
 from rich.table import Table
 
-from cluster.console import console, say
+from cluster.console import console, parse_result, say
 from cluster.errors import ClusterError
 from cluster.nodes import local_cluster
 from cluster.ports import try_port
-from cluster.processes import Family, sigterm_as_exit
+from cluster.processes import Family, installed, sigterm_as_exit
 from cluster.store import Store, open_store
 
 _DASHBOARD_PORT = 8265
@@ -68,18 +66,18 @@ class _Stages:
     def run(self, name: str, command: list[str]) -> dict[str, Any]:
         """Run a stage to its end; the result is its last line of output where that is JSON."""
         with self.stage(name, command):
-            process = self.family.start(_executable(command), environment=self.environment)
+            process = self.family.start(installed(command), environment=self.environment)
             lines = [line for line in _output(process) if line.strip()]
             if process.wait() != 0:
                 raise ClusterError(f"the demo stops: `{shlex.join(command)}` ended with exit code {process.returncode}")
-        return _result(lines[-1]) if lines else {}
+        return parse_result(lines[-1]) if lines else {}
 
     def serve(self, name: str, command: list[str]) -> dict[str, Any]:
         """Start a server and wait for the line of JSON that says it is ready; it runs on."""
         with self.stage(name, command):
-            process = self.family.start(_executable(command), environment=self.environment)
+            process = self.family.start(installed(command), environment=self.environment)
             for line in _output(process):
-                if result := _result(line):
+                if result := parse_result(line):
                     self.servers[name] = process
                     return result
         raise ClusterError(f"the demo stops: `{shlex.join(command)}` ended with exit code {process.wait()}")
@@ -175,23 +173,10 @@ def _sample(store: Store, folder: Path) -> Path:
     return path
 
 
-def _executable(command: list[str]) -> list[str]:
-    """The command of this installation, whatever the PATH says."""
-    return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
-
-
 def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
     if process.stdout is None:
         raise ClusterError("the stage has no output to read")
     return process.stdout
-
-
-def _result(line: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _require_free(port: int) -> None:

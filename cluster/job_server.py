@@ -71,8 +71,8 @@ def is_unknown(error: Exception) -> bool:
     return "status code 404" in str(error)
 
 
-def gist(error: Exception) -> str:
-    """The sentence in an error; the job server sends its whole traceback, whose last line it is."""
+def gist(error: object) -> str:
+    """The sentence in an error, or in a job's message; the job server sends its whole traceback, whose last line it is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
     return lines[-1] if "Traceback" in lines[0] else lines[0]
 

@@ -27,11 +27,13 @@ class Family:
     A descendant is known by a mark in its environment or by its parents, since daemons leave their parents and
     some programs (Ray's workers) overwrite their environment with their title.
     On Linux the processes get SIGTERM too when the thread that started them dies: start them in a thread that lasts.
+
+    mark: given, the family is also that of an earlier process of ours that was killed; by default one of its own.
     """
 
-    def __init__(self, *, grace_s: float = 10) -> None:
+    def __init__(self, *, grace_s: float = 10, mark: str | None = None) -> None:
         self.grace_s = grace_s
-        self._mark = secrets.token_hex(8)
+        self._mark = mark or secrets.token_hex(8)
         self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Family:
@@ -98,6 +100,11 @@ class Family:
             psutil.wait_procs(left, timeout=1)
         for child in self._started:
             child.wait()
+
+
+def installed(command: Sequence[str]) -> list[str]:
+    """A command line with the program of this installation, whatever the PATH says."""
+    return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
 
 
 @contextlib.contextmanager

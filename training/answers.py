@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,12 @@ class Answers:
             return SplitAnswers(split.imdb_ids, split.y_true[:, columns], split.scores[:, columns])
 
         return Answers(self.dataset_id, tuple(genres), self.prior[columns], part(self.validation), part(self.test))
+
+    def without(self, imdb_ids: Collection[str]) -> Answers:
+        """The answers with these posters left out of the test split."""
+        rows = [row for row, imdb_id in enumerate(self.test.imdb_ids) if imdb_id not in imdb_ids]
+        test = SplitAnswers([self.test.imdb_ids[row] for row in rows], self.test.y_true[rows], self.test.scores[rows])
+        return replace(self, test=test)
 
 
 def ask(

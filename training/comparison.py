@@ -60,6 +60,14 @@ class Comparison:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Test posters, by their ids, that a model was trained on, and that it was tuned on."""
+
+    trained: frozenset[str]
+    tuned: frozenset[str]
+
+
 def compare(answers: Mapping[str, Answers], *, notes: Sequence[str] = (), resamples: int | None = None) -> Comparison:
     """Put models side by side; the first is the reference of the differences.
 
@@ -122,25 +130,36 @@ def fairness(store: Store, bundle: BundleCard, card: Card) -> str | None:
     A model that was trained on another dataset may have seen this one's test posters.
     """
     trained_on = bundle.lineage.get("dataset_id")
-    if trained_on == card.dataset_id:
-        return None
     if not trained_on:
         return f"{bundle.version} does not say what it was trained on; it may have seen these test posters."
-    try:
-        other = read_card(store, str(trained_on))
-    except DatasetError:
+    seen = seen_posters(store, bundle, card)
+    if seen is None:
         return (
             f"{bundle.version} was trained on dataset {trained_on}, which is not in {store.url}; "
             "it may have seen these test posters."
         )
-    test = _ids(store, card, "test")
-    seen, tuned = len(test & _ids(store, other, "train")), len(test & _ids(store, other, "validation"))
-    if not seen and not tuned:
+    if not seen.trained and not seen.tuned:
         return None
     return (
-        f"Unfair in favour of {bundle.version}: it was trained on {seen:,} and tuned on {tuned:,} of these "
-        f"{len(test):,} test posters, as its dataset {trained_on} splits them otherwise."
+        f"Unfair in favour of {bundle.version}: it was trained on {len(seen.trained):,} and tuned on "
+        f"{len(seen.tuned):,} of these {card.posters['test']:,} test posters, as its dataset {trained_on} splits them "
+        "otherwise."
     )
+
+
+def seen_posters(store: Store, bundle: BundleCard, card: Card) -> Seen | None:
+    """The posters of a dataset's test split that a model has seen; None where its own dataset is not known."""
+    trained_on = bundle.lineage.get("dataset_id")
+    if trained_on == card.dataset_id:
+        return Seen(frozenset(), frozenset())
+    if not trained_on:
+        return None
+    try:
+        other = read_card(store, str(trained_on))
+    except DatasetError:
+        return None
+    test = _ids(store, card, "test")
+    return Seen(frozenset(test & _ids(store, other, "train")), frozenset(test & _ids(store, other, "validation")))
 
 
 def _ids(store: Store, card: Card, split: str) -> set[str]:

@@ -13,6 +13,7 @@ from cluster.console import JsonFlag, StoreOption, console, finish, say
 from cluster.resources import CpusPerWorkerOption, OptionalWorkersOption
 from cluster.settings import load_settings
 from cluster.store import Store, open_store
+from training.options import CheckFlag
 
 if TYPE_CHECKING:
     from training.dataset_card import Card
@@ -60,6 +61,7 @@ def prepare(
     ] = None,
     workers: OptionalWorkersOption = None,
     cpus_per_worker: CpusPerWorkerOption = None,
+    check: CheckFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a dataset of a crawl's posters: cleaned, labelled, split by groups of near-duplicates, in shards.
@@ -94,6 +96,9 @@ def prepare(
         synonyms=tuple(synonym or ()),
     )
     given = read_split_file(split) if split else None
+    if check:
+        finish({"checked": True}, as_json=as_json)
+        return
     opened = open_store(settings.store)
     with (
         connect(settings) if workers is not None else contextlib.nullcontext(),

@@ -14,6 +14,21 @@ Array = np.ndarray[Any, Any]
 
 # Of all others, more is better.
 LOWER_IS_BETTER = frozenset({"cross_entropy", "calibration_error"})
+# What `measure` tells, in its order.
+METRICS = (
+    "macro_map",
+    "micro_ap",
+    "micro_f1",
+    "macro_f1",
+    "sample_f1",
+    "top1_hit",
+    "top3_hit",
+    "top5_hit",
+    "exact_match",
+    "binary_accuracy",
+    "cross_entropy",
+    "calibration_error",
+)
 _CALIBRATION_BINS = 10
 
 

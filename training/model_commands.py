@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from cluster.console import JsonFlag, StoreOption, finish
+from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import TrainingError
 from cluster.settings import load_settings
 from cluster.store import open_store
 from training.bundle import MACRO_MAP, BundleCard
+from training.options import CheckFlag
 from training.registry import Production, Registry
 
 models_app = typer.Typer(
@@ -64,16 +66,52 @@ def show_model(version: VersionArgument, store: StoreOption = None, as_json: Jso
 
 
 @models_app.command("promote")
-def promote_model(version: VersionArgument, store: StoreOption = None, as_json: JsonFlag = False) -> None:
+def promote_model(
+    version: VersionArgument,
+    if_better: Annotated[
+        bool,
+        typer.Option("--if-better", help="Only if it beats the one in production on test posters new to both."),
+    ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="On its test split; by default that of the version's own dataset.", show_default=False),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="By which it has to be better.")] = MACRO_MAP,
+    min_gain: Annotated[float, typer.Option(help="And by more than this.")] = 0.0,
+    confidence: Annotated[
+        float, typer.Option(help="In this share of the bootstrap draws: 0.5 is better at all, 0.95 hardly by chance.")
+    ] = 0.5,
+    check: CheckFlag = False,
+    store: StoreOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Put a version into production; running servers follow within seconds. A canary ends.
+
+    With [bold]--if-better[/] nothing happens, also with exit code 0, where it is not better. Where nothing is in
+    production yet, it has to beat the prior baseline.
 
     Examples:
 
         onesheet models promote latest
 
         onesheet models promote 20260301-1200-mobilenet
+
+        onesheet models promote latest --if-better --confidence 0.95 --json
     """
-    _finish_pointer(_registry(store).promote(version), as_json=as_json)
+    if not if_better and not check:
+        _finish_pointer(_registry(store).promote(version), as_json=as_json)
+        return
+    from training.promotion import Rule, promote_if_better  # noqa: PLC0415  scikit-learn takes a second
+
+    rule = Rule(metric=metric, min_gain=min_gain, confidence=confidence)
+    if check:
+        finish({"checked": True}, as_json=as_json)
+        return
+    decision = promote_if_better(open_store(load_settings(store=store).store), version, rule, dataset, say)
+    for note in decision.notes:
+        say(f"[yellow]{escape(note)}[/]")
+    told = {"production": decision.production or "none", "reason": decision.reason}
+    finish(decision.to_dict() if as_json else told, as_json=as_json)
 
 
 @models_app.command("rollback")

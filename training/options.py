@@ -1,4 +1,4 @@
-"""A command-line option that several of the learner's commands take."""
+"""Command-line options that several of the learner's commands take."""
 
 from __future__ import annotations
 
@@ -12,3 +12,12 @@ WeightsOption = Annotated[
         help="A backbone's .weights.h5 file, a folder of them, imagenet, or none.", show_default="ONESHEET_WEIGHTS"
     ),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A name of your own: the same command again goes on where it has begun, and tells its result where it "
+        "has ended.",
+        show_default=False,
+    ),
+]
+CheckFlag = Annotated[bool, typer.Option("--check", help="Only check the options; nothing starts.")]

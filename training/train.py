@@ -11,6 +11,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -30,6 +31,7 @@ from training.drift import Reference
 from training.evaluate import Evaluation, evaluate
 from training.features import make_features
 from training.indexing import Helpers, make_index
+from training.parts import weights_files
 from training.quiet import start_tensorflow
 from training.reference import validation_reference
 from training.registry import Registry
@@ -40,6 +42,7 @@ from training.worker import CHECKPOINT_WEIGHTS, SCORE, train_worker
 # How often Ray Train looks at its workers, of whom each may be one report ahead: with its own 2 s, an epoch takes no
 # less, and a head trains at several epochs a second.
 _POLL_INTERVAL_S = "0.2"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,7 @@ class TrainOptions:
 
     architecture: an expression as `training.network.parts_of` reads it. recipe: changes to the architecture's own.
     max_workers: more than `workers` lets Ray Train start with fewer and grow to as many as the cluster has room for.
+    name: the user's own for the run, which goes on where it has begun; None for a new one each time.
     """
 
     architecture: str
@@ -62,15 +66,15 @@ class TrainOptions:
     width_px: int | None = None
     seed: int = 0
     max_failures: int = 2
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A registered model and what it is worth."""
+    """A registered model, whose card says what it is worth."""
 
     version: str
     card: BundleCard
-    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +107,79 @@ def train(
     """Train, evaluate and register a model. Ray must be connected (`cluster.nodes.connect`).
 
     say: gets a line at each step. on_event: gets a dict with `steps` now and then within an epoch. tracking: as the
-    setting of that name. Raises TrainingError for what cannot be trained, before a worker starts.
+    setting of that name. A run that was named and has begun goes on from its newest checkpoint; of one that has ended
+    the result is returned. Raises TrainingError for what cannot be trained, before a worker starts.
     """
     run = plan_run(options, store, say)
-    run.keep(store)
+    begun = _kept_run(run.name, store) if options.name else None
+    if begun is None:
+        run.keep(store)
+    else:
+        _require_same(begun.task, run.task, run.name)
+        run = begun
+        if Registry(store).has(run.name):
+            say(f"run {run.name} has ended and its model is registered")
+            return TrainResult(run.name, Registry(store).card(run.name))
+        say(f"run {run.name} has begun; it goes on from its newest checkpoint")
     return carry_out(run, store, say, on_event, tracking=tracking)
+
+
+def check(options: TrainOptions) -> None:
+    """Raise TrainingError for options that no run can have, whatever its dataset. Nothing is started."""
+    checked_name(options.name)
+    _check_workers(options.workers, options.max_workers or options.workers)
+    plan_task(
+        options.architecture,
+        options.recipe,
+        height_px=options.height_px,
+        width_px=options.width_px,
+        store="",
+        dataset_id="",
+    )
+    weights_files(options.architecture, options.weights)
 
 
 def resume(
     name: str, store: Store, say: Say, on_event: Events = lambda event: None, *, tracking: str = "none"
 ) -> TrainResult:
     """Go on with a run whose driver died, from its newest checkpoint. Raises TrainingError where there is none to."""
-    try:
-        kept = json.loads(store.get(f"runs/{name}/task.json"))
-    except KeyNotFoundError as error:
-        raise TrainingError(f"{store.url} has no run {name}; `onesheet train` names each run as it starts") from error
+    run = _kept_run(name, store)
+    if run is None:
+        raise TrainingError(f"{store.url} has no run {name}; `onesheet train` names each run as it starts")
     if Registry(store).has(name):
         raise TrainingError(f"run {name} has ended and its model is registered: `onesheet models show {name}`")
-    run = Run(**{**kept, "task": TrainTask(**{**kept["task"], "store": store.url})})
     return carry_out(run, store, say, on_event, tracking=tracking)
+
+
+def checked_name(name: str | None) -> str | None:
+    """A run's name of the user's, if the store can hold it. Raises TrainingError."""
+    if name is not None and not _NAME.fullmatch(name):
+        raise TrainingError(f"--name {name}: use letters, digits and . _ - (at most 80)")
+    return name
+
+
+def _kept_run(name: str, store: Store) -> Run | None:
+    try:
+        kept = json.loads(store.get(f"runs/{name}/task.json"))
+    except KeyNotFoundError:
+        return None
+    return Run(**{**kept, "task": TrainTask(**{**kept["task"], "store": store.url})})
+
+
+def _require_same(begun: TrainTask, asked: TrainTask, name: str) -> None:
+    """Raise TrainingError where what is asked is another run than the one that was begun under this name."""
+    settings = ("architecture", "dataset_id", "recipe", "height_px", "width_px", "weights_keys", "seed")
+    # As JSON, which the one that was kept has been: a tuple there is a list by now.
+    was, wanted = (json.loads(json.dumps(asdict(task))) for task in (begun, asked))
+    other = [setting for setting in settings if was[setting] != wanted[setting]]
+    if other:
+        raise TrainingError(f"run {name} was begun with another {' and '.join(other)}; choose another --name")
 
 
 def plan_run(options: TrainOptions, store: Store, say: Say) -> Run:
     """Settle everything that a run needs; nothing is written but the weights. Raises TrainingError."""
     most = options.max_workers or options.workers
-    if options.workers < 1 or most < options.workers:
-        raise TrainingError(f"--workers {options.workers} to {most}: at least 1, the smaller number first")
+    _check_workers(options.workers, most)
     dataset = read_card(store, options.dataset_id) if options.dataset_id else newest_dataset(store)
     if most > dataset.posters["train"]:
         raise TrainingError(f"--workers {most}: dataset {dataset.dataset_id} has fewer train posters")
@@ -144,8 +195,14 @@ def plan_run(options: TrainOptions, store: Store, say: Say) -> Run:
     )
     task = replace(task, cpus=_cpus_per_worker(options, say))
     task = task.with_weights(share_weights(options.architecture, options.weights, store))
-    name = f"{_short(options.architecture)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    new = f"{_short(options.architecture)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    name = checked_name(options.name) or new
     return Run(name, task, options.workers, most, options.gpus_per_worker, options.max_failures)
+
+
+def _check_workers(least: int, most: int) -> None:
+    if least < 1 or most < least:
+        raise TrainingError(f"--workers {least} to {most}: at least 1, the smaller number first")
 
 
 def carry_out(
@@ -208,7 +265,7 @@ def carry_out(
         picture.write_bytes(curves)
         tracked.end(evaluation.metrics, [picture, *bundle.iterdir()])
     say(f"learning curves: {store.url_of(run.key('curves.png'))}")
-    return TrainResult(run.name, card, evaluation)
+    return TrainResult(run.name, card)
 
 
 def fit(

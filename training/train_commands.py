@@ -12,7 +12,7 @@ from cluster.errors import TrainingError
 from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, WorkersOption
 from cluster.settings import load_settings
 from cluster.store import open_store
-from training.options import WeightsOption
+from training.options import CheckFlag, NameOption, WeightsOption
 
 
 def train(
@@ -38,10 +38,12 @@ def train(
     height: Annotated[int | None, typer.Option(help="Of the model's input, in pixels.", show_default=False)] = None,
     width: Annotated[int | None, typer.Option(help="Of the model's input, in pixels.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Of weights and shuffling.")] = 0,
+    name: NameOption = None,
     resume: Annotated[
         str | None,
         typer.Option(help="Go on with a run that was interrupted; all other options are its own.", show_default=False),
     ] = None,
+    check: CheckFlag = False,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -56,6 +58,7 @@ def train(
       onesheet train --architecture efficientnet_lite2@384x256 --weights WEIGHTS_FOLDER --set pooling=rich
       onesheet train --weights imagenet --fine-tune --set layer_decay=0.7 --set ema=0.999 --gpus-per-worker 1
       onesheet train --resume mobilenet_v2-20260301-120000-1a2b
+      onesheet train --architecture cnn_small --name nightly-20260301
     """
     from cluster.nodes import connect  # noqa: PLC0415
     from training import train as training  # noqa: PLC0415
@@ -67,32 +70,37 @@ def train(
     recipe: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if fine_tune:
         recipe["trainable"] = "all"
-    for name, value in settings_of(settings_of_recipe or []).items():
-        if name in recipe:
-            raise TrainingError(f"{name} is given twice, by an option of its own and by --set {name}={value}")
-        recipe[name] = value
+    for setting, value in settings_of(settings_of_recipe or []).items():
+        if setting in recipe:
+            raise TrainingError(f"{setting} is given twice, by an option of its own and by --set {setting}={value}")
+        recipe[setting] = value
     opened = open_store(settings.store)
+    options = training.TrainOptions(
+        architecture=architecture,
+        dataset_id=dataset,
+        workers=workers,
+        max_workers=max_workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        weights=settings.weights,
+        recipe=recipe,
+        height_px=height,
+        width_px=width,
+        seed=seed,
+        name=name,
+    )
+    if check:
+        training.check(options)
+        finish({"checked": True}, as_json=as_json)
+        return
     with connect(settings), live_line() as on_event:
         if resume:
             result = training.resume(resume, opened, say, on_event, tracking=settings.tracking)
         else:
-            options = training.TrainOptions(
-                architecture=architecture,
-                dataset_id=dataset,
-                workers=workers,
-                max_workers=max_workers,
-                cpus_per_worker=cpus_per_worker,
-                gpus_per_worker=gpus_per_worker,
-                weights=settings.weights,
-                recipe=recipe,
-                height_px=height,
-                width_px=width,
-                seed=seed,
-            )
             result = training.train(options, opened, say, on_event, tracking=settings.tracking)
     table = Table("metric (test split)", "model", "prior baseline")
-    for name, worth in result.card.metrics.items():
-        table.add_row(name, f"{worth:.3f}", f"{result.card.prior_metrics[name]:.3f}")
+    for metric, worth in result.card.metrics.items():
+        table.add_row(metric, f"{worth:.3f}", f"{result.card.prior_metrics[metric]:.3f}")
     say(f"registered [bold]{result.version}[/]; `onesheet models promote {result.version}` puts it into production")
     finish(
         {"version": result.version, "metrics": result.card.metrics, "prior_metrics": result.card.prior_metrics},

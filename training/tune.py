@@ -32,14 +32,25 @@ from training.dataset import newest_dataset, read_card
 from training.features import make_features
 from training.leaderboard import State, Trial, has_score, ranked
 from training.leaderboard_page import leaderboard_page
-from training.parts import parts_of
+from training.parts import parts_of, weights_files
 from training.quiet import start_tensorflow
 from training.recipe import Recipe
 from training.registry import Registry
 from training.search_space import Space, parse_space
 from training.study import DRAWN, NUMBER, drawing, halving
 from training.task import TrainTask, build_task_network, plan_task, share_weights
-from training.train import Events, Run, Say, TrainResult, carry_out, fit, followed, kept_history, prior_map
+from training.train import (
+    Events,
+    Run,
+    Say,
+    TrainResult,
+    carry_out,
+    checked_name,
+    fit,
+    followed,
+    kept_history,
+    prior_map,
+)
 from training.worker import SCORE
 
 _SIZES = ("height_px", "width_px")
@@ -53,6 +64,7 @@ class SearchOptions:
 
     space: the text of a search space, `space_name` its file's name for errors. trials, minutes: the budget; whichever
     ends first. workers: of each trial. concurrent: trials at the same time, None for as many as the CPUs allow.
+    name: the user's own for the search, which goes on where it has begun; None for a new one each time.
     """
 
     space: str
@@ -66,6 +78,7 @@ class SearchOptions:
     concurrent: int | None = None
     weights: str = "none"
     seed: int = 0
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +134,7 @@ class Search:
 
     def weights_of(self, expression: str) -> str:
         """`imagenet` or `none`, where there is no file: what is trained from scratch takes none."""
-        takes = all(part.architecture.takes_weights for part in parts_of(expression))
-        return self.weights if takes and self.weights == "imagenet" else "none"
+        return self.weights if _takes_weights(expression) and self.weights == "imagenet" else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +170,9 @@ def plan_search(options: SearchOptions, store: Store) -> Search:
         )
     keys = {}
     for expression in space.architectures:
-        takes = all(part.architecture.takes_weights for part in parts_of(expression))
-        keys[expression] = share_weights(expression, options.weights, store) if takes else {}
+        keys[expression] = share_weights(expression, options.weights, store) if _takes_weights(expression) else {}
     return Search(
-        name=f"search-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        name=checked_name(options.name) or f"search-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         store=store.url,
         dataset_id=dataset.dataset_id,
         space=options.space,
@@ -182,10 +193,31 @@ def plan_search(options: SearchOptions, store: Store) -> Search:
 def search(
     options: SearchOptions, store: Store, say: Say, on_event: Events = lambda event: None, *, tracking: str = "none"
 ) -> SearchResult:
-    """Search, refit the winner, evaluate it once on the test split, register it. Ray must be connected."""
+    """Search, refit the winner, evaluate it once on the test split, register it. Ray must be connected.
+
+    A search that was named and has begun goes on; of one that has ended the result is returned.
+    """
     planned = plan_search(options, store)
+    begun = _kept_search(planned.name, store) if options.name else None
+    if begun is not None:
+        _require_same(begun, planned)
+        if Registry(store).has(version := planned.run_name(_WINNER)):
+            say(f"search {planned.name} has ended and its model is registered")
+            return _ended(planned, store, version)
+        say(f"search {planned.name} has begun; it goes on")
+        # A new budget is as with `resume_search`.
+        planned = replace(begun, trials=planned.trials, minutes=planned.minutes)
     planned.keep(store)
     return _carry_out(planned, store, say, on_event, tracking=tracking)
+
+
+def check(options: SearchOptions) -> None:
+    """Raise TrainingError for options that no search can have, whatever its dataset."""
+    checked_name(options.name)
+    _check_budget(options.trials, options.minutes)
+    for expression in parse_space(options.space, source=options.space_name).architectures:
+        if _takes_weights(expression):
+            weights_files(expression, options.weights)
 
 
 def resume_search(
@@ -203,11 +235,9 @@ def resume_search(
     trials, minutes: a new budget of the whole search, where given. If the trials there are use it up, the winner of
     these is refitted at once.
     """
-    try:
-        kept = json.loads(store.get(f"runs/{name}/search.json"))
-    except KeyNotFoundError as error:
-        raise TrainingError(f"{store.url} has no search {name}; `onesheet tune` names each as it starts") from error
-    planned = Search(**{**kept, "store": store.url})
+    planned = _kept_search(name, store)
+    if planned is None:
+        raise TrainingError(f"{store.url} has no search {name}; `onesheet tune` names each as it starts")
     planned = replace(
         planned,
         trials=planned.trials if trials is None else trials,
@@ -219,6 +249,34 @@ def resume_search(
         raise TrainingError(f"search {name} has ended and its model is registered: `onesheet models show {version}`")
     planned.keep(store)
     return _carry_out(planned, store, say, on_event, tracking=tracking)
+
+
+def _kept_search(name: str, store: Store) -> Search | None:
+    try:
+        return Search(**{**json.loads(store.get(f"runs/{name}/search.json")), "store": store.url})
+    except KeyNotFoundError:
+        return None
+
+
+def _require_same(begun: Search, asked: Search) -> None:
+    """Raise TrainingError where what is asked is another search than the one that was begun under this name."""
+    settings = ("dataset_id", "space", "weights_keys", "seed")
+    other = [setting for setting in settings if getattr(begun, setting) != getattr(asked, setting)]
+    if other:
+        raise TrainingError(f"search {asked.name} was begun with another {' and '.join(other)}; choose another --name")
+
+
+def _ended(planned: Search, store: Store, version: str) -> SearchResult:
+    """The result of a search whose winner is registered."""
+    trials = [Trial.from_row(row) for row in json.loads(store.get(planned.key("trials.json")))]
+    card = Registry(store).card(version)
+    winner = next(trial for trial in trials if trial.run == card.lineage["trial"])
+    page_url = store.url_of(planned.key("leaderboard.html"))
+    return SearchResult(planned.name, trials, winner, TrainResult(version, card), page_url)
+
+
+def _takes_weights(expression: str) -> bool:
+    return all(part.architecture.takes_weights for part in parts_of(expression))
 
 
 def _check_budget(trials: int, minutes: float | None) -> None:

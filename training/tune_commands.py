@@ -12,7 +12,7 @@ from cluster.errors import TrainingError
 from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, WorkersOption
 from cluster.settings import load_settings
 from cluster.store import open_store
-from training.options import WeightsOption
+from training.options import CheckFlag, NameOption, WeightsOption
 
 # Beside the code: an installed onesheet has no other folder.
 _DEFAULT_SPACE = Path(__file__).with_name("search.toml")
@@ -39,6 +39,7 @@ def tune(
     ] = None,
     weights: WeightsOption = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn, of weights and shuffling.")] = 0,
+    name: NameOption = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -46,6 +47,7 @@ def tune(
             show_default=False,
         ),
     ] = None,
+    check: CheckFlag = False,
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -60,6 +62,7 @@ def tune(
       onesheet tune --space search.toml --minutes 120
       onesheet tune --gpus-per-worker 1 --concurrent 4
       onesheet tune --resume search-20260301-120000-1a2b --trials 60
+      onesheet tune --space search.toml --name weekly-20260301
     """
     from cluster.nodes import connect  # noqa: PLC0415
     from training import tune as tuning  # noqa: PLC0415
@@ -94,7 +97,12 @@ def tune(
             concurrent=concurrent,
             weights=settings.weights,
             seed=seed,
+            name=name,
         )
+        if check:
+            tuning.check(options)
+            finish({"checked": True}, as_json=as_json)
+            return
         with connect(settings, dashboard=True), live_line() as on_event:
             result = tuning.search(options, opened, say, on_event, tracking=settings.tracking)
     version, card = result.trained.version, result.trained.card

@@ -51,7 +51,8 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     space = tmp_path / "space.toml"
     space.write_text(SPACE)
     asked = ("--space", str(space), "--trials", str(TRIALS + 6), "--weights", str(weights_folder))
-    killed = onesheet("tune", "--store", store.url, *asked)
+    named = ("tune", "--store", store.url, *asked, "--name", "weekly")
+    killed = onesheet(*named)
     try:
         until = time.monotonic() + 400
         while not trials_of(store):
@@ -63,6 +64,7 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
         killed.communicate()
     before = trials_of(store)
     assert len(before) < TRIALS, "it was killed too late to prove anything"
+    assert store.exists("runs/weekly/search.json")
     search = next(key for key in store.list("runs/") if key.endswith("/search.json")).split("/")[1]
 
     resumed = onesheet("tune", "--store", store.url, "--resume", search, "--trials", str(TRIALS), "--json")
@@ -92,6 +94,11 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     assert again.returncode == 1
     assert "has ended and its model is registered" in err
     assert "Traceback" not in err
+
+    same = onesheet(*named, "--json")
+    out, err = same.communicate(timeout=200)
+    assert same.returncode == 0, err[-3000:]
+    assert json.loads(out.splitlines()[-1])["version"] == result["version"], "by its name it tells what it came to"
 
 
 @pytest.mark.slow
