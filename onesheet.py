@@ -14,6 +14,7 @@ from cluster.commands import SUBMIT_CONTEXT, demo, submit
 from cluster.console import console
 from cluster.errors import OnesheetError
 from cluster.settings import load_settings
+from cluster.testbed.commands import cluster_app
 from crawler.catalog_commands import catalog_app
 from crawler.commands import crawl_app, crawls
 from crawler.site.commands import site
@@ -52,6 +53,7 @@ app.command("compare")(compare)
 app.add_typer(models_app, name="models")
 app.command("serve")(serve)
 app.command("predict")(predict)
+app.add_typer(cluster_app, name="cluster")
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 
 
