@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.jobs import job_client
@@ -87,6 +88,17 @@ def connect(
             yield
     finally:
         ray.shutdown()
+
+
+def beside_driver() -> Any:
+    """The scheduling strategy that keeps an actor on this node: of a driver, so that no other node's death ends it.
+
+    Ray places what asks for no CPU on any node.
+    """
+    import ray  # noqa: PLC0415
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 @contextlib.contextmanager

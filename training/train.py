@@ -22,6 +22,7 @@ from queue import Empty
 from typing import Any
 
 from cluster.errors import KeyNotFoundError, OnesheetError, TrainingError
+from cluster.nodes import beside_driver
 from cluster.store import Store
 from training.bundle import BundleCard, write_bundle
 from training.curves import draw_curves
@@ -217,7 +218,7 @@ def fit(
 
     task, epochs = run.task, run.task.read_recipe().epochs
     filesystem, root = store.filesystem()
-    events = Queue(actor_options={"num_cpus": 0})
+    events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_driver()})
     history = kept_history(run, store)
 
     def keep_history() -> None:

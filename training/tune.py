@@ -24,9 +24,11 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util import get_node_ip_address
 from ray.util.queue import Queue
 
 from cluster.errors import KeyNotFoundError, TrainingError
+from cluster.nodes import beside_driver
 from cluster.store import Store, open_store
 from training.dataset import newest_dataset, read_card
 from training.features import make_features
@@ -45,6 +47,8 @@ from training.worker import SCORE
 _SIZES = ("height_px", "width_px")
 # In place of a trial's number in the name of the run that refits it.
 _WINNER = "winner"
+# Ray gives each node one of a resource with its name.
+_ANY_PART = 0.0001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,13 +374,15 @@ def _tune(planned: Search, store: Store, past: Sequence[Trial], say: Say, on_eve
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     filesystem, root = store.filesystem()
     space = planned.read_space()
-    events = Queue(actor_options={"num_cpus": 0})
+    events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_driver()})
     desk = ray.remote(FeatureDesk).options(num_cpus=0, max_restarts=2, max_task_retries=2)
     parameters = {"planned": asdict(planned), "events": events, "desk": desk.remote(asdict(planned))}
     tuner = tune.Tuner(
-        # A trial only waits for its run's workers, which ask for CPUs themselves; Ray Tune wants it to ask for
-        # something.
-        tune.with_resources(tune.with_parameters(run_trial, **parameters), {"memory": 1}),
+        # A trial only waits for its run's workers, which ask for CPUs themselves, on any node. It stays on this one, so
+        # that no other node's death ends it.
+        tune.with_resources(
+            tune.with_parameters(run_trial, **parameters), {f"node:{get_node_ip_address()}": _ANY_PART}
+        ),
         tune_config=tune.TuneConfig(
             search_alg=drawing(space, past, seed=planned.seed),
             scheduler=halving(space, past),

@@ -44,6 +44,14 @@ def up(
     plain: Annotated[
         bool, typer.Option("--plain", help="All nodes at this machine's address, also where it allows a network.")
     ] = False,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE for every process of the nodes, which get this shell's variables anyway; {host} stands for "
+            "the address at which they reach this machine.",
+            show_default=False,
+        ),
+    ] = None,
     name: NameOption = DEFAULT_NAME,
     as_json: JsonFlag = False,
 ) -> None:
@@ -56,14 +64,23 @@ def up(
     Examples:
       onesheet cluster up --nodes 3
       onesheet cluster up --nodes 2 --cpus-per-node 4 --json
+      onesheet cluster up --env AWS_ENDPOINT_URL_S3=http://{host}:9000
     """
     import os  # noqa: PLC0415
 
     from cluster.testbed.start import Wanted  # noqa: PLC0415
     from cluster.testbed.start import up as start  # noqa: PLC0415
 
+    given = dict(each.partition("=")[::2] for each in env or [])
+    if unnamed := [each for each in env or [] if not each.partition("=")[0] or "=" not in each]:
+        raise ClusterError(f"--env {unnamed[0]}: give it as NAME=VALUE")
     wanted = Wanted(
-        nodes=nodes, cpus_per_node=cpus_per_node, object_store_mb=object_store_mb, disk_mb=disk_mb, is_plain=plain
+        nodes=nodes,
+        cpus_per_node=cpus_per_node,
+        object_store_mb=object_store_mb,
+        disk_mb=disk_mb,
+        is_plain=plain,
+        environment=given,
     )
     say(f"starting {nodes} nodes…")
     with sigterm_as_exit():
@@ -75,7 +92,7 @@ def up(
         say("no disks of their own: this user may not mount one")
     if bed.record.network is not None:
         for variable in _ASKED_BY_NODES:
-            if urlsplit(os.environ.get(variable, "")).hostname in _LOOPBACK:
+            if urlsplit(given.get(variable, os.environ.get(variable, ""))).hostname in _LOOPBACK:
                 say(f"{variable} is this machine's loopback, which the nodes do not reach; serve it at {bed.host}")
     for variable, value in bed.environment().items():
         say(f"export {variable}={value}")

@@ -35,7 +35,8 @@ class Wanted:
 
     nodes: the head among them. object_store_mb: None for as much as this machine's shared memory allows, 512 at most.
     disk_mb: of each worker node, where this user may mount one. is_plain: all nodes at this machine's own address, also
-    where it would allow a network. environment: variables for every process of every node.
+    where it would allow a network. environment: variables for every process of every node; `{host}` in a value stands
+    for the address at which the nodes reach this machine.
     """
 
     nodes: int = 3
@@ -96,6 +97,8 @@ def _planned(wanted: Wanted, name: str) -> Record:
     if not wanted.is_plain and wanted.nodes > 1:
         with contextlib.suppress(NetworkRefusedError):
             network = make_network()
+    here = get_node_ip_address()
+    host = network.address(1) if network else here
     ports = free_ports(3 + wanted.nodes)
     record = Record(
         name=name,
@@ -107,11 +110,10 @@ def _planned(wanted: Wanted, name: str) -> Record:
         dashboard_port=ports[2],
         # Ray before 2.60 keeps its tables in Redis or nowhere.
         keeps_jobs=hasattr(RayNode, "_is_rocksdb_gcs"),
-        environment=dict(wanted.environment or {}),
+        environment={name: value.replace("{host}", host) for name, value in (wanted.environment or {}).items()},
     )
     # Kept before anything more is made, and after each node: what is not in here is not removed.
     record.save()
-    here = get_node_ip_address()
     for place in range(1, wanted.nodes + 1):
         node_name = HEAD if place == 1 else f"worker{place - 1}"
         folder = record.folder / node_name
