@@ -47,8 +47,8 @@ def up(
     env: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=VALUE for every process of the nodes, which get this shell's variables anyway; {host} stands for "
-            "the address at which they reach this machine.",
+            help="NAME=VALUE for the nodes, over this shell's variables; {host} stands for the address "
+            "at which they reach this machine.",
             show_default=False,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""What the drills share: a testbed of three nodes, an S3 store behind a gate, posters in it, and commands that run there.
+"""What the drills share: a testbed of three nodes, an S3 store behind a gate, posters in it, commands that run there.
 
     python -m pytest tests/faults -rP
 
