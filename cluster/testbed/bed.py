@@ -219,7 +219,7 @@ class Bed:
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"),
             *(f"--node-ip-address={node.address}", f"--node-name={node.name}", f"--temp-dir={node.folder}"),
-            *(f"--num-cpus={record.cpus_per_node}", f"--object-store-memory={record.object_store_bytes}"),
+            *(f"--num-cpus={record.cpus_of(node)}", f"--object-store-memory={record.object_store_bytes}"),
             f"--dashboard-agent-listen-port={node.agent_port}",
             f"--memory={int(psutil.virtual_memory().total * _SHARE_OF_MEMORY / len(record.nodes))}",
         ]

@@ -33,6 +33,9 @@ NodeArgument = Annotated[str, typer.Argument(help="head, worker1, worker2, …",
 def up(
     nodes: Annotated[int, typer.Option(min=1, help="The head among them.")] = 3,
     cpus_per_node: Annotated[int, typer.Option(min=0, help="What each node offers, whatever the machine has.")] = 1,
+    head_cpus: Annotated[
+        int | None, typer.Option(min=0, help="Of the head; 0 keeps tasks off it.", show_default="as the others")
+    ] = None,
     object_store_mb: Annotated[
         int | None,
         typer.Option(
@@ -77,6 +80,7 @@ def up(
     wanted = Wanted(
         nodes=nodes,
         cpus_per_node=cpus_per_node,
+        head_cpus=head_cpus,
         object_store_mb=object_store_mb,
         disk_mb=disk_mb,
         is_plain=plain,
@@ -101,7 +105,7 @@ def up(
     table = Table("node", "address", "CPUs", "object store", "folder")
     for node in bed.record.nodes:
         store = f"{bed.record.object_store_bytes >> 20} MB"
-        table.add_row(node.name, node.address, str(bed.record.cpus_per_node), store, str(node.folder))
+        table.add_row(node.name, node.address, str(bed.record.cpus_of(node)), store, str(node.folder))
     finish(result | {"environment": bed.environment()}, as_json=as_json, table=table)
 
 

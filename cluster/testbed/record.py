@@ -46,6 +46,7 @@ class Record:
     name: str
     network: int | None
     cpus_per_node: int
+    head_cpus: int
     object_store_bytes: int
     gcs_port: int
     client_port: int
@@ -54,6 +55,10 @@ class Record:
     nodes: tuple[Node, ...] = ()
     is_cut: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+
+    def cpus_of(self, node: Node) -> int:
+        """What a node offers."""
+        return self.head_cpus if node.is_head else self.cpus_per_node
 
     @property
     def folder(self) -> Path:

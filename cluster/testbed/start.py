@@ -33,14 +33,16 @@ _SHARE_OF_SHM = 0.3
 class Wanted:
     """What a testbed is to be.
 
-    nodes: the head among them. object_store_mb: None for as much as this machine's shared memory allows, 512 at most.
-    disk_mb: of each worker node, where this user may mount one. is_plain: all nodes at this machine's own address, also
-    where it would allow a network. environment: variables for every process of every node; `{host}` in a value stands
-    for the address at which the nodes reach this machine.
+    nodes: the head among them. head_cpus: None for as many as the others have; 0 keeps tasks off the head.
+    object_store_mb: None for as much as this machine's shared memory allows, 512 at most. disk_mb: of each worker node,
+    where this user may mount one. is_plain: all nodes at this machine's own address, also where it would allow a
+    network. environment: variables for every process of every node; `{host}` in a value stands for the address at which
+    the nodes reach this machine.
     """
 
     nodes: int = 3
     cpus_per_node: int = 1
+    head_cpus: int | None = None
     object_store_mb: int | None = None
     disk_mb: int = 1024
     is_plain: bool = False
@@ -93,18 +95,18 @@ def _planned(wanted: Wanted, name: str) -> Record:
     from ray._private.node import Node as RayNode  # noqa: PLC0415
     from ray.util import get_node_ip_address  # noqa: PLC0415
 
+    here, ports, store_bytes = get_node_ip_address(), free_ports(3 + wanted.nodes), _object_store_bytes(wanted)
     network = None
     if not wanted.is_plain and wanted.nodes > 1:
         with contextlib.suppress(NetworkRefusedError):
             network = make_network()
-    here = get_node_ip_address()
     host = network.address(1) if network else here
-    ports = free_ports(3 + wanted.nodes)
     record = Record(
         name=name,
         network=network.number if network else None,
         cpus_per_node=wanted.cpus_per_node,
-        object_store_bytes=_object_store_bytes(wanted),
+        head_cpus=wanted.cpus_per_node if wanted.head_cpus is None else wanted.head_cpus,
+        object_store_bytes=store_bytes,
         gcs_port=ports[0],
         client_port=ports[1],
         dashboard_port=ports[2],

@@ -78,6 +78,20 @@ class Ground:
                     found.append(process)
         return found
 
+    def switch_off(self, node: str) -> None:
+        """Kill a node; where it has a network, its connections fall silent, as those of a machine without power."""
+        self.bed.kill(node, power_off=self.bed.record.network is not None)
+
+    def need_network(self) -> None:
+        """Skip where the nodes have no network of their own."""
+        if self.bed.record.network is None:
+            pytest.skip("cutting a network needs network namespaces: root on Linux")
+
+    def need_disk(self) -> None:
+        """Skip where they have no disks of their own."""
+        if not self.bed.record.nodes[-1].has_disk:
+            pytest.skip("filling a disk needs the right to mount one: root on Linux")
+
     def make_whole(self) -> None:
         """End what a drill has left, mend everything, and start the nodes that died."""
         for process in self._begun:
@@ -91,7 +105,8 @@ class Ground:
             bed.mend(*what.split())
         alive = bed.ray_nodes()
         for name in bed.workers:
-            bed.empty(name)
+            if bed.node(name).has_disk:
+                bed.empty(name)
             if name not in alive or not bed.processes(name):
                 bed.kill(name)
                 bed.start(name)
@@ -169,8 +184,6 @@ def _ground() -> Iterator[Ground]:
         bucket = server.create_bucket("drills")
         endpoint = {"AWS_ENDPOINT_URL_S3": f"http://{{host}}:{store_gate.port}"}
         with some_environment(_KEYS), running_bed(Wanted(nodes=3, disk_mb=256, environment=endpoint | _KEYS)) as bed:
-            if bed.record.network is None or not bed.record.nodes[1].has_disk:
-                pytest.skip("these drills need network namespaces and mounts: root on Linux")
             own = {"AWS_ENDPOINT_URL_S3": f"http://{bed.host}:{store_gate.port}", **_KEYS, **bed.environment()}
             with some_environment(own) as environment:
                 yield Ground(bed, store_gate, bucket, environment)

@@ -69,7 +69,7 @@ def crawl(ground: Ground, tmp_path: Path) -> Iterator[Crawl]:
 
 def test_a_node_that_is_switched_off_costs_the_titles_in_flight(crawl: Crawl) -> None:
     before, died = crawl.done, time.monotonic()
-    crawl.ground.bed.kill("worker1", power_off=True)
+    crawl.ground.switch_off("worker1")
     went_on = crawl.command.when("is started again", since=died)
     lost = before - crawl.done
     crawl.assert_whole()
@@ -77,6 +77,7 @@ def test_a_node_that_is_switched_off_costs_the_titles_in_flight(crawl: Crawl) ->
 
 
 def test_a_node_that_is_cut_off_for_a_minute_leaves_a_whole_ledger(crawl: Crawl) -> None:
+    crawl.ground.need_network()
     crawl.ground.bed.cut("worker1")
     began = time.monotonic()
     time.sleep(60)
@@ -92,7 +93,7 @@ def test_a_node_with_notice_is_left_alone_and_its_shard_ends_elsewhere(crawl: Cr
     crawl.ground.bed.drain("worker1", deadline_s=10)
     noticed = time.monotonic()
     time.sleep(10)
-    crawl.ground.bed.kill("worker1", power_off=True)
+    crawl.ground.switch_off("worker1")
     went_on = crawl.command.when("is started again", since=noticed)
     assert not [line for at, line in crawl.command.said if at < noticed and "started again" in line]
     crawl.assert_whole()
@@ -100,6 +101,7 @@ def test_a_node_with_notice_is_left_alone_and_its_shard_ends_elsewhere(crawl: Cr
 
 
 def test_a_full_disk_of_a_node_costs_nothing_that_the_store_has(crawl: Crawl) -> None:
+    crawl.ground.need_disk()
     crawl.ground.bed.fill("worker1")
     full, before = time.monotonic(), crawl.done
     more = crawl.rows_after(before + 60)

@@ -51,7 +51,7 @@ def test_the_endpoint_answers_on_when_a_node_with_a_replica_is_switched_off(
     for caller in callers:
         caller.start()
     time.sleep(5)
-    ground.bed.kill(node, power_off=True)
+    ground.switch_off(node)
     died = time.monotonic()
 
     def replicas() -> int:

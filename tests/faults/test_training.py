@@ -54,7 +54,7 @@ def test_a_node_that_dies_while_two_workers_train_costs_epochs_and_not_the_run(
     command.when("epoch 5/")
     node = ground.node_with(_WORKER)
     assert node
-    ground.bed.kill(node, power_off=True)
+    ground.switch_off(node)
     died, before = time.monotonic(), last_epoch(command)
     went_on = command.when("going on from the checkpoint of epoch", since=died, longest_s=200)
     result = command.end()
@@ -67,6 +67,7 @@ def test_a_node_that_dies_while_two_workers_train_costs_epochs_and_not_the_run(
 def test_a_line_between_two_workers_that_is_cut_for_a_minute_costs_the_minute(
     ground: Ground, learnt_from: Store
 ) -> None:
+    ground.need_network()
     command = train(ground, learnt_from)
     command.when("epoch 3/")
     one, *others = [name for name in ("head", *ground.bed.workers) if ground.titled(name, _WORKER)]
@@ -83,6 +84,7 @@ def test_a_line_between_two_workers_that_is_cut_for_a_minute_costs_the_minute(
 
 
 def test_a_store_that_is_away_for_a_minute_and_then_slow_does_not_end_a_run(ground: Ground, learnt_from: Store) -> None:
+    ground.need_disk()
     command = train(ground, learnt_from, workers=1)
     command.when("epoch 3/")
     ground.gate.close()
@@ -101,6 +103,7 @@ def test_a_store_that_is_away_for_a_minute_and_then_slow_does_not_end_a_run(grou
 
 
 def test_a_full_disk_of_a_node_does_not_end_a_run(ground: Ground, learnt_from: Store) -> None:
+    ground.need_disk()
     command = train(ground, learnt_from)
     command.when("epoch 3/")
     node = ground.node_with(_WORKER)
