@@ -4,7 +4,7 @@
 
 Four worker nodes with addresses of their own (`onesheet cluster up`) take what their cgroups allow them, 0.35 of a
 core each unless told otherwise: so a second node brings as much as the first, as a second machine would, up to the
-cores that there are. The head offers no CPU: the driver, the store (a folder) and Ray's own services have the rest of the machine.
+cores that there are. The head offers no CPU: the driver, the store (a folder) and Ray's own services have the rest.
 What it cannot show: a network slower than this machine's, and stores and hosts that are slower for many than for one.
 
 Needs Linux, root, and a kernel that lets cgroups limit CPUs.

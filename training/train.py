@@ -105,7 +105,7 @@ def train(
     """
     run = plan_run(options, store, say)
     run.keep(store)
-    return carry_out(run, store, say, on_event, tracking=tracking)
+    return carry_out(run, store.patient(), say, on_event, tracking=tracking)
 
 
 def resume(
@@ -119,7 +119,7 @@ def resume(
     if Registry(store).has(name):
         raise TrainingError(f"run {name} has ended and its model is registered: `onesheet models show {name}`")
     run = Run(**{**kept, "task": TrainTask(**{**kept["task"], "store": store.url})})
-    return carry_out(run, store, say, on_event, tracking=tracking)
+    return carry_out(run, store.patient(), say, on_event, tracking=tracking)
 
 
 def plan_run(options: TrainOptions, store: Store, say: Say) -> Run:

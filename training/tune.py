@@ -189,7 +189,7 @@ def search(
     """Search, refit the winner, evaluate it once on the test split, register it. Ray must be connected."""
     planned = plan_search(options, store)
     planned.keep(store)
-    return _carry_out(planned, store, say, on_event, tracking=tracking)
+    return _carry_out(planned, store.patient(), say, on_event, tracking=tracking)
 
 
 def resume_search(
@@ -222,7 +222,7 @@ def resume_search(
     if Registry(store).has(version):
         raise TrainingError(f"search {name} has ended and its model is registered: `onesheet models show {version}`")
     planned.keep(store)
-    return _carry_out(planned, store, say, on_event, tracking=tracking)
+    return _carry_out(planned, store.patient(), say, on_event, tracking=tracking)
 
 
 def _check_budget(trials: int, minutes: float | None) -> None:
@@ -420,7 +420,7 @@ class FeatureDesk:
         if asked in self._asked:
             return
         start_tensorflow()
-        card = read_card(open_store(wanted.store), wanted.dataset_id)
+        card = read_card(open_store(wanted.store).patient(), wanted.dataset_id)
         make_features(
             wanted,
             card,
@@ -445,7 +445,7 @@ def run_trial(config: dict[str, Any], planned: dict[str, Any], events: Queue, de
             events.put({**event, "what": f"trial {config[NUMBER]}/{this.trials}  {event['what']}"})
 
     with tempfile.TemporaryDirectory(prefix="onesheet-trial-") as folder:
-        store = open_store(this.store)
+        store = open_store(this.store).patient()
         history = fit(run, store, Path(folder), lambda line: None, on_event, callbacks=[TuneReportCallback()])
     # The best, and not the last, is what Optuna learns from; and a trial that had ended as its driver died, and is run
     # again, has reported nothing yet.
