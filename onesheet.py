@@ -17,6 +17,7 @@ from cluster.job_commands import SUBMIT_CONTEXT, jobs_app, submit
 from cluster.pipeline.command import pipeline
 from cluster.settings import load_settings
 from cluster.status import jobs_section, nodes_section, status_of
+from cluster.testbed.commands import cluster_app
 from crawler.catalog_commands import catalog_app
 from crawler.commands import crawl_app, crawls
 from crawler.site.commands import site
@@ -64,6 +65,7 @@ app.command("serve")(serve)
 app.command("predict")(predict)
 app.command("similar")(similar)
 app.command("pipeline")(pipeline)
+app.add_typer(cluster_app, name="cluster")
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 app.add_typer(jobs_app, name="jobs")
 app.command("status")(status_of(nodes_section, jobs_section, crawl_section, dataset_section, models_section, endpoint))

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.job_server import job_client
-from cluster.ports import try_port
+from cluster.ports import free_ports, try_port
 from cluster.processes import Family, sigterm_as_exit
 from cluster.settings import Settings
 
@@ -89,6 +90,17 @@ def connect(
         ray.shutdown()
 
 
+def beside_driver() -> Any:
+    """The scheduling strategy that keeps an actor on this node: of a driver, so that no other node's death ends it.
+
+    Ray places what asks for no CPU on any node.
+    """
+    import ray  # noqa: PLC0415
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 @contextlib.contextmanager
 def local_cluster(
     *, num_cpus: int | None = None, dashboard_port: int = 0, environment: Mapping[str, str] | None = None
@@ -105,7 +117,7 @@ def local_cluster(
         _require_free(dashboard_port)
     # Ray replaces a loopback address by this one in any case; its gRPC ports listen on every interface.
     node_ip = get_node_ip_address()
-    gcs_port, client_port, agent_port, free_dashboard_port = _free_ports(4)
+    gcs_port, client_port, agent_port, free_dashboard_port = free_ports(4)
     # Ray puts sockets below this folder, whose paths may have 107 bytes: a long TMPDIR would be too long.
     folder = Path(tempfile.mkdtemp(prefix="onesheet-ray-", dir="/tmp"))
     cluster = LocalCluster(
@@ -124,7 +136,7 @@ def local_cluster(
     try:
         with sigterm_as_exit(), Family(grace_s=_GRACE_S) as family:
             log = folder / "start.log"
-            base = {**os.environ, **_token_mode(), **(environment or {})}
+            base = {**os.environ, **token_mode(), **(environment or {})}
             family.start(command, environment=node_environment(base), log=log)
             _wait_until_jobs_are_taken(cluster, family, log)
             yield cluster
@@ -143,7 +155,7 @@ def node_environment(base: Mapping[str, str]) -> dict[str, str]:
     return {**at_once, **base, "PATH": os.pathsep.join([here, *path]), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def _token_mode() -> dict[str, str]:
+def token_mode() -> dict[str, str]:
     """Ray's ports listen on every interface, so that a node without a token runs code for the whole network.
 
     ray.init makes a token by itself, `ray start` only uses one that is there: hence the same cluster every time.
@@ -201,14 +213,6 @@ def _wait_until_jobs_are_taken(cluster: LocalCluster, family: Family, log: Path)
         time.sleep(0.1)
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((_LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @contextlib.contextmanager
 def _known_to_its_processes() -> Iterator[None]:
     """Give the Ray that is started within the block a port of our choice, so that its processes are born with its
@@ -219,7 +223,7 @@ def _known_to_its_processes() -> Iterator[None]:
     """
     from ray.util import get_node_ip_address  # noqa: PLC0415
 
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     own = {"RAY_GCS_SERVER_PORT": f"{port}", "RAY_ADDRESS": f"{get_node_ip_address()}:{port}"}
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)

@@ -1,7 +1,8 @@
-"""Whether a port can be listened on, asked before anything is started that would find out late."""
+"""Ports: whether one can be listened on, asked before anything is started that would find out late, and free ones."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 
@@ -14,3 +15,12 @@ def try_port(host: str, port: int) -> None:
         probe.bind(bound)
         # On Linux two sockets that reuse may both bind, but only one may listen.
         probe.listen()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on, each different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

@@ -67,18 +67,13 @@ class Family:
 
     def members(self) -> set[psutil.Process]:
         """The processes of this family that run now."""
-        found: set[psutil.Process] = set()
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(_MARK) == self._mark:
-                    found.add(process)
+        leaders = set()
         for child in self._started:
             # Until it is waited for, a child's process id is nobody else's.
             if child.poll() is None:
                 with contextlib.suppress(psutil.Error):
-                    leader = psutil.Process(child.pid)
-                    found |= {leader, *leader.children(recursive=True)}
-        return found
+                    leaders.add(psutil.Process(child.pid))
+        return marked(_MARK, self._mark) | with_descendants(leaders)
 
     def has_failed(self) -> bool:
         """Whether a started process has ended by itself."""
@@ -93,11 +88,7 @@ class Family:
         for child in self._started:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(max(0.0, deadline - time.monotonic()))
-        while left := {process for process in members | self.members() if _runs(process)}:
-            for process in left:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(left, timeout=1)
+        kill_all(lambda: members | self.members())
         for child in self._started:
             child.wait()
 
@@ -105,6 +96,34 @@ class Family:
 def installed(command: Sequence[str]) -> list[str]:
     """A command line with the program of this installation, whatever the PATH says."""
     return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+
+
+def marked(variable: str, value: str) -> set[psutil.Process]:
+    """The processes that were given this variable of the environment, and have not overwritten it."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == value:
+                found.add(process)
+    return found
+
+
+def with_descendants(processes: set[psutil.Process]) -> set[psutil.Process]:
+    """These, and all that they started and that still have them for ancestors."""
+    found = set(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found |= set(process.children(recursive=True))
+    return found
+
+
+def kill_all(find: Callable[[], set[psutil.Process]]) -> None:
+    """Kill what is found, until nothing is found that runs."""
+    while left := {process for process in find() if _runs(process)}:
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
 
 
 @contextlib.contextmanager

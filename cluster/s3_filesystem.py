@@ -6,9 +6,12 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from pyarrow.fs import S3FileSystem
+from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
 from cluster.s3_store import s3_client
+
+# With waits that double up to 20 s this bridges an outage of a minute or two; its own three tries end within a second.
+_TRIES = 14
 
 
 class PortableS3FileSystem(S3FileSystem):
@@ -55,7 +58,7 @@ def s3_filesystem(region: str, endpoint_url: str | None) -> PortableS3FileSystem
     # The AWS C++ SDK would send the checksum in a trailer (aws-chunked), which Swift answers with 501. It reads
     # this variable and no option, also in a worker that unpickles the filesystem, so it is set here.
     os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-    options: dict[str, Any] = {"region": region}
+    options: dict[str, Any] = {"region": region, "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=_TRIES)}
     if endpoint_url:
         endpoint = urlsplit(endpoint_url)
         options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}

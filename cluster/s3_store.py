@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from cluster.errors import KeyExistsError, KeyNotFoundError, StoreError, StoreUnavailableError
-from cluster.store import Store, checked_folder, checked_key, checked_prefix
+from cluster.store import PATIENCE_S, Store, checked_folder, checked_key, checked_prefix
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # The parallel puts of one crawl or one upload; botocore's default pool of 10 would make the rest wait.
@@ -26,6 +28,31 @@ _PASSING_CODES = frozenset(
 )
 # 5xx that patience does not mend: not implemented, wrong HTTP version, insufficient storage.
 _LASTING_STATUSES = frozenset({501, 505, 507})
+_LONGEST_PAUSE_S = 10.0
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _waiting(
+    call: Callable[Concatenate[S3Store, Parameters], Result],
+) -> Callable[Concatenate[S3Store, Parameters], Result]:
+    """Make a method try again while the store is away, for as long as this store is patient."""
+
+    @functools.wraps(call)
+    def wait(self: S3Store, *given: Parameters.args, **named: Parameters.kwargs) -> Result:
+        deadline, pause_s = time.monotonic() + self.patience_s, 1.0
+        while True:
+            try:
+                return call(self, *given, **named)
+            except StoreUnavailableError:
+                # An unanswered put may have been made: tried again, it could take its own object for another's.
+                if named.get("if_absent") or time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    return wait
 
 
 class S3Store(Store):
@@ -41,6 +68,12 @@ class S3Store(Store):
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
         self._client: Any = None
         self._bucket_was_seen = False
+        self.patience_s = 0.0
+
+    def patient(self) -> S3Store:
+        found = S3Store(self.bucket, self.prefix)
+        found.patience_s = PATIENCE_S
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickled without its client: each process connects with the credentials it finds."""
@@ -57,6 +90,7 @@ class S3Store(Store):
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{checked_key(key)}" if self.prefix else checked_key(key)
 
+    @_waiting
     def put(
         self,
         key: str,
@@ -80,12 +114,14 @@ class S3Store(Store):
                     raise
                 self.client.put_object(**request)
 
+    @_waiting
     def put_file(self, key: str, file: BinaryIO, *, content_type: str = "application/octet-stream") -> None:
         file.seek(0)
         # One PUT, streamed, which S3 takes up to 5 GB: unlike a multipart upload it leaves no parts when killed.
         with self._explained(key):
             self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=file, ContentType=content_type)
 
+    @_waiting
     def get(self, key: str) -> bytes:
         with self._explained(key):
             body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
@@ -93,11 +129,13 @@ class S3Store(Store):
                 data: bytes = body.read()
         return data
 
+    @_waiting
     def open(self, key: str) -> BinaryIO:
         with self._explained(key):
             size = self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"]
         return io.BufferedReader(_ObjectReader(self, key, size), buffer_size=1 << 18)
 
+    @_waiting
     def read_range(self, key: str, start: int, size: int) -> bytes:
         """`size` bytes of the object from `start`, fewer at its end. Raises KeyNotFoundError."""
         with self._explained(key):
@@ -107,6 +145,7 @@ class S3Store(Store):
                 data: bytes = body.read()
         return data
 
+    @_waiting
     def exists(self, key: str) -> bool:
         try:
             with self._explained(key):
@@ -133,22 +172,32 @@ class S3Store(Store):
     def list(self, prefix: str = "") -> Iterator[str]:
         root = f"{self.prefix}/" if self.prefix else ""
         request = {"Bucket": self.bucket, "Prefix": root + checked_prefix(prefix)}
-        pages = self.client.get_paginator("list_objects_v2").paginate(**request)
-        with self._explained(prefix):
-            for page in pages:
-                for entry in page.get("Contents", []):
-                    # Other programs, pyarrow among them, mark folders by empty objects that end with a slash.
-                    if not entry["Key"].endswith("/"):
-                        yield entry["Key"].removeprefix(root)
+        for page in self._pages(request):
+            for entry in page.get("Contents", []):
+                # Other programs, pyarrow among them, mark folders by empty objects that end with a slash.
+                if not entry["Key"].endswith("/"):
+                    yield entry["Key"].removeprefix(root)
 
     def folders(self, prefix: str) -> Iterator[str]:
         root = (f"{self.prefix}/" if self.prefix else "") + checked_folder(prefix)
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root, Delimiter="/")
-        with self._explained(prefix):
-            for page in pages:
-                for entry in page.get("CommonPrefixes", []):
-                    yield entry["Prefix"].removeprefix(root).rstrip("/")
+        for page in self._pages({"Bucket": self.bucket, "Prefix": root, "Delimiter": "/"}):
+            for entry in page.get("CommonPrefixes", []):
+                yield entry["Prefix"].removeprefix(root).rstrip("/")
 
+    def _pages(self, request: dict[str, str]) -> Iterator[dict[str, Any]]:
+        page = self._page(request)
+        yield page
+        while token := page.get("NextContinuationToken"):
+            page = self._page({**request, "ContinuationToken": token})
+            yield page
+
+    @_waiting
+    def _page(self, request: dict[str, str]) -> dict[str, Any]:
+        with self._explained(request["Prefix"]):
+            found: dict[str, Any] = self.client.list_objects_v2(**request)
+        return found
+
+    @_waiting
     def delete(self, key: str) -> None:
         with self._explained(key), contextlib.suppress(KeyNotFoundError):
             self.client.delete_object(Bucket=self.bucket, Key=self._key(key))

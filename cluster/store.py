@@ -56,6 +56,10 @@ def open_store(url: str) -> Store:
     return FolderStore(Path(url))
 
 
+# An outage that an operator or a cloud mends by itself; a first look at a store should not take so long to fail.
+PATIENCE_S = 120.0
+
+
 class Store(ABC):
     """put, get, list, exists, delete under one root.
 
@@ -66,6 +70,10 @@ class Store(ABC):
     url: str
     # Whether a small write is done before a thread could be asked to do it.
     is_local: bool = False
+
+    def patient(self) -> Store:
+        """The same store for long work: its calls wait `PATIENCE_S` for a server that does not answer, then raise."""
+        return self
 
     @abstractmethod
     def put(

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from cluster.errors import CrawlerError, OnesheetError, StoreError
-from cluster.nodes import connect
+from cluster.nodes import beside_driver, connect
 from cluster.resources import room_for
 from cluster.settings import as_environment
 from crawler.fleet_display import FleetDisplay
@@ -104,7 +104,6 @@ class _Fleet:
         cpus_per_worker: int,
     ) -> None:
         import ray  # noqa: PLC0415  slow to import
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415  as above
 
         room = room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=0)
         self.reason = "finished"
@@ -113,11 +112,9 @@ class _Fleet:
         self._minutes = plan.options.max_minutes
         self._began = time.monotonic()
         self._name = f"onesheet-crawl-{secrets.token_hex(4)}"
-        # Beside the driver, without which there is no fleet: so no other node's death ends it.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._coordinator = (
             ray.remote(Coordinator)
-            .options(name=self._name, num_cpus=0, scheduling_strategy=here)
+            .options(name=self._name, num_cpus=0, scheduling_strategy=beside_driver())
             .remote(max_titles=plan.options.max_titles, max_bytes=plan.options.max_bytes)
         )
         settings = plan.settings.model_copy(update={"store": plan.crawl.store.url})

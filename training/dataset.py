@@ -95,6 +95,7 @@ def prepare(
         results.append(result)
         done += len(result.kept)
         progress(done, len(plan))
+    store = store.patient()
     card = _finish(store, dataset_id, crawl_id, plan, sorted(results, key=lambda result: result.key))
     made = {"made_at": datetime.now(UTC).isoformat(), "split_kept_from": kept_from}
     _put_json(store, key_of(dataset_id, "made.json"), made)

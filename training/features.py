@@ -50,7 +50,7 @@ def make_features(
     import ray  # noqa: PLC0415
     from ray.util import ActorPool  # noqa: PLC0415
 
-    store = open_store(task.store)
+    store = open_store(task.store).patient()
     there = set(store.list(f"datasets/{card.dataset_id}/features/")) if trunks else set()
     missing = [
         (place, split, shard)
@@ -84,7 +84,7 @@ class FeatureMaker:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = TrainTask(**task)
-        self._store = open_store(self._task.store)
+        self._store = open_store(self._task.store).patient()
         self._card = read_card(self._store, self._task.dataset_id)
         self._trunks = build_task_network(self._task, self._card).trunks
         self._forwards: dict[int, Callable[[Any], Any]] = {}

@@ -107,7 +107,7 @@ def write_shards(
     Raises the StoreError that a worker met.
     """
     if workers is None:
-        return (write_shard(store, task) for task in tasks)
+        return (write_shard(store.patient(), task) for task in tasks)
     return _on_ray(tasks, store.url, workers, cpus_per_worker)
 
 
@@ -182,7 +182,7 @@ def _is_plain(image: Image.Image) -> bool:
 
 
 def _write_for(store_url: str, task: ShardTask) -> ShardResult:
-    return write_shard(open_store(store_url), task)
+    return write_shard(open_store(store_url).patient(), task)
 
 
 def _on_ray(tasks: Iterator[ShardTask], store_url: str, workers: int, cpus_per_worker: int) -> Iterator[ShardResult]:

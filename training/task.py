@@ -75,7 +75,7 @@ def build_task_network(task: TrainTask, card: Card) -> Network:
     with contextlib.ExitStack() as left:
         left.callback(keras.config.set_dtype_policy, policy)
         folder = left.enter_context(tempfile.TemporaryDirectory(prefix="onesheet-weights-"))
-        store = open_store(task.store)
+        store = open_store(task.store).patient()
         for key in task.weights_keys.values():
             # Under the name that it had: the folder is what a user would give.
             Path(folder, key.rpartition("/")[2]).write_bytes(store.get(key))

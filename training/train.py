@@ -23,6 +23,7 @@ from queue import Empty
 from typing import Any
 
 from cluster.errors import KeyNotFoundError, OnesheetError, TrainingError
+from cluster.nodes import beside_driver
 from cluster.store import Store
 from training.bundle import BundleCard, write_bundle
 from training.curves import draw_curves
@@ -121,7 +122,7 @@ def train(
             say(f"run {run.name} has ended and its model is registered")
             return TrainResult(run.name, Registry(store).card(run.name))
         say(f"run {run.name} has begun; it goes on from its newest checkpoint")
-    return carry_out(run, store, say, on_event, tracking=tracking)
+    return carry_out(run, store.patient(), say, on_event, tracking=tracking)
 
 
 def check(options: TrainOptions) -> None:
@@ -148,7 +149,7 @@ def resume(
         raise TrainingError(f"{store.url} has no run {name}; `onesheet train` names each run as it starts")
     if Registry(store).has(name):
         raise TrainingError(f"run {name} has ended and its model is registered: `onesheet models show {name}`")
-    return carry_out(run, store, say, on_event, tracking=tracking)
+    return carry_out(run, store.patient(), say, on_event, tracking=tracking)
 
 
 def checked_name(name: str | None) -> str | None:
@@ -288,7 +289,7 @@ def fit(
 
     task, epochs = run.task, run.task.read_recipe().epochs
     filesystem, root = store.filesystem()
-    events = Queue(actor_options={"num_cpus": 0})
+    events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_driver()})
     history = kept_history(run, store)
 
     def keep_history() -> None:

@@ -24,9 +24,11 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util import get_node_ip_address
 from ray.util.queue import Queue
 
 from cluster.errors import KeyNotFoundError, TrainingError
+from cluster.nodes import beside_driver
 from cluster.store import Store, open_store
 from training.dataset import newest_dataset, read_card
 from training.features import make_features
@@ -56,6 +58,8 @@ from training.worker import SCORE
 _SIZES = ("height_px", "width_px")
 # In place of a trial's number in the name of the run that refits it.
 _WINNER = "winner"
+# Ray gives each node one of a resource with its name.
+_ANY_PART = 0.0001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +212,7 @@ def search(
         # A new budget is as with `resume_search`.
         planned = replace(begun, trials=planned.trials, minutes=planned.minutes)
     planned.keep(store)
-    return _carry_out(planned, store, say, on_event, tracking=tracking)
+    return _carry_out(planned, store.patient(), say, on_event, tracking=tracking)
 
 
 def check(options: SearchOptions) -> None:
@@ -248,7 +252,7 @@ def resume_search(
     if Registry(store).has(version):
         raise TrainingError(f"search {name} has ended and its model is registered: `onesheet models show {version}`")
     planned.keep(store)
-    return _carry_out(planned, store, say, on_event, tracking=tracking)
+    return _carry_out(planned, store.patient(), say, on_event, tracking=tracking)
 
 
 def _kept_search(name: str, store: Store) -> Search | None:
@@ -428,13 +432,15 @@ def _tune(planned: Search, store: Store, past: Sequence[Trial], say: Say, on_eve
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     filesystem, root = store.filesystem()
     space = planned.read_space()
-    events = Queue(actor_options={"num_cpus": 0})
+    events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_driver()})
     desk = ray.remote(FeatureDesk).options(num_cpus=0, max_restarts=2, max_task_retries=2)
     parameters = {"planned": asdict(planned), "events": events, "desk": desk.remote(asdict(planned))}
     tuner = tune.Tuner(
-        # A trial only waits for its run's workers, which ask for CPUs themselves; Ray Tune wants it to ask for
-        # something.
-        tune.with_resources(tune.with_parameters(run_trial, **parameters), {"memory": 1}),
+        # A trial only waits for its run's workers, which ask for CPUs themselves, on any node. It stays on this one, so
+        # that no other node's death ends it.
+        tune.with_resources(
+            tune.with_parameters(run_trial, **parameters), {f"node:{get_node_ip_address()}": _ANY_PART}
+        ),
         tune_config=tune.TuneConfig(
             search_alg=drawing(space, past, seed=planned.seed),
             scheduler=halving(space, past),
@@ -472,7 +478,7 @@ class FeatureDesk:
         if asked in self._asked:
             return
         start_tensorflow()
-        card = read_card(open_store(wanted.store), wanted.dataset_id)
+        card = read_card(open_store(wanted.store).patient(), wanted.dataset_id)
         make_features(
             wanted,
             card,
@@ -497,7 +503,7 @@ def run_trial(config: dict[str, Any], planned: dict[str, Any], events: Queue, de
             events.put({**event, "what": f"trial {config[NUMBER]}/{this.trials}  {event['what']}"})
 
     with tempfile.TemporaryDirectory(prefix="onesheet-trial-") as folder:
-        store = open_store(this.store)
+        store = open_store(this.store).patient()
         history = fit(run, store, Path(folder), lambda line: None, on_event, callbacks=[TuneReportCallback()])
     # The best, and not the last, is what Optuna learns from; and a trial that had ended as its driver died, and is run
     # again, has reported nothing yet.

@@ -55,7 +55,7 @@ def train_worker(config: dict[str, Any]) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(task.cpus)
     workers = Workers.from_tf_config()
     keras.utils.set_random_seed(task.seed)
-    card = read_card(open_store(task.store), task.dataset_id)
+    card = read_card(open_store(task.store).patient(), task.dataset_id)
     network = build_task_network(task, card)
     batch_size = batch_size_of(recipe, workers.world_size)
 
@@ -142,7 +142,7 @@ class Material:
         from training.augmentation import augment, augment_features  # noqa: PLC0415
         from training.scoring import inference  # noqa: PLC0415
 
-        store = open_store(task.store)
+        store = open_store(task.store).patient()
         place = {"rank": workers.rank, "world_size": workers.world_size}
         recipe, seed = task.read_recipe(), task.seed + workers.rank
         height_px, width_px = task.height_px, task.width_px

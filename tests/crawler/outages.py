@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 
 class Gate:
-    """Passes bytes between a loopback port and a server; closed, it refuses connections or swallows what is sent."""
+    """Passes bytes between a port and a server; closed, it refuses connections or swallows what is sent.
 
-    def __init__(self, server: tuple[str, int]) -> None:
+    host: where it listens; all addresses of this machine for nodes with addresses of their own.
+    """
+
+    def __init__(self, server: tuple[str, int], host: str = "127.0.0.1") -> None:
         self._server = server
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self._listener = socket.create_server((host, 0))
+        self._host, self.port = self._listener.getsockname()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.delay_s = 0.0
+        """How long each piece of an answer takes; the server is slow where it is more than none."""
         self._sockets: set[socket.socket] = set()
         self._is_open = threading.Event()
         self._is_open.set()
@@ -32,7 +38,7 @@ class Gate:
         """The server is back on the same port; what it was sent meanwhile reaches it."""
         self._is_open.set()
         if self._listener.fileno() < 0:
-            self._listener = socket.create_server(("127.0.0.1", self._port), reuse_port=False)
+            self._listener = socket.create_server((self._host, self.port), reuse_port=False)
             self._listen()
 
     def end(self) -> None:
@@ -65,6 +71,8 @@ class Gate:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._is_open.wait()
+                if self.delay_s and source.getpeername() == self._server:
+                    time.sleep(self.delay_s)
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
@@ -72,10 +80,10 @@ class Gate:
 
 
 @contextlib.contextmanager
-def gate(url: str) -> Iterator[Gate]:
+def gate(url: str, host: str = "127.0.0.1") -> Iterator[Gate]:
     """An open gate in front of the server at a URL."""
     parts = urlsplit(url)
-    found = Gate((parts.hostname or "", parts.port or 80))
+    found = Gate((parts.hostname or "", parts.port or 80), host)
     try:
         yield found
     finally:

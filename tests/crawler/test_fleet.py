@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -282,50 +280,3 @@ def test_a_host_that_only_blocks_ends_the_fleet(rehearse: Callable[..., Rehearsa
     assert str(_summary(run.stdout)["error"]).startswith("the crawl ended early (blocked) with ")
     assert "block pages (challenge) in a row" in run.stderr
     assert sum(count for path, count in rehearsal.site.requests().items() if path.startswith("/title/")) < 200
-
-
-def test_a_node_that_dies_costs_only_the_titles_in_flight(tmp_path: Path, start: Start) -> None:
-    with local_cluster(num_cpus=1) as head:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={head.address}", "--num-cpus=1"]
-        environment = {**os.environ, **head.environment()}
-        node = subprocess.Popen(
-            [*command, "--block", "--disable-usage-stats", "--object-store-memory=100000000"],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            _wait_for_cpus(2, head)
-            with _rehearsals(tmp_path, head.environment()) as rehearse:
-                # Slow enough that the node's shard is in the middle of it, however late the first rows are seen.
-                rehearsal = rehearse(slow_s=1.5)
-                with start(*rehearsal.command(), **rehearsal.settings) as process:
-                    _wait_until(process, lambda: _done(rehearsal) and len(_shard_processes()) == 2)
-                    os.killpg(node.pid, signal.SIGKILL)
-                    _, remarks = process.communicate(timeout=150)
-                assert process.returncode == 0, remarks
-                assert "is started again" in remarks
-                rehearsal.assert_whole(TITLES)
-        finally:
-            with_left = [each for each in psutil.process_iter() if _is_of(each, head.address)]
-            for each in with_left:
-                each.kill()
-            node.wait()
-
-
-def _wait_for_cpus(count: int, cluster: LocalCluster) -> None:
-    import ray
-
-    deadline = time.monotonic() + 60
-    with connect(load_settings(ray_address=cluster.address)):
-        while ray.cluster_resources().get("CPU", 0) < count:
-            assert time.monotonic() < deadline, "the second node did not join"
-            time.sleep(0.2)
-
-
-def _is_of(process: psutil.Process, address: str) -> bool:
-    try:
-        return any(address in part for part in process.cmdline()) and process.pid != os.getpid()
-    except psutil.Error:
-        return False

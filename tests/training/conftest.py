@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cluster.store import FolderStore
+from cluster.store import FolderStore, Store
 from crawler import images, title_files
 from crawler.catalogs import open_catalog
 from crawler.crawl import Crawl
@@ -50,7 +50,7 @@ def write_catalog(path: Path, rows: list[tuple[str, str | None, list[str]]]) -> 
 
 
 def crawled(
-    store: FolderStore,
+    store: Store,
     catalog: Path,
     posters: dict[str, bytes],
     genres: dict[str, list[str]],

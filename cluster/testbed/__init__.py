@@ -1,0 +1,1 @@
+"""A Ray cluster of several nodes on one machine, whose nodes can be killed, cut off, drained and filled up."""

@@ -1,0 +1,124 @@
+"""A fleet goes on where a node dies, gets notice, is cut off for a minute, or has a full disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cluster.store import Store
+from crawler.ledger import known
+from crawler.site.faults import Faults
+from crawler.site.server import running_site
+from tests.crawler.harvests import Harvest
+from tests.crawler.outages import gate
+from tests.faults.conftest import Command, Ground, measured
+
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(300)]
+
+NAME = "films"
+SHARD = "ray::crawl shard"
+
+
+@dataclass
+class Crawl:
+    """A crawl of three shards, one on each node, of a site that takes its time."""
+
+    ground: Ground
+    store: Store
+    command: Command
+    titles: int
+
+    @property
+    def done(self) -> int:
+        """The titles that have a row in the store."""
+        return len(known(self.store, NAME, refresh_before=None).done)
+
+    def rows_after(self, at_least: int, *, longest_s: float = 120) -> float:
+        """Wait for more rows than these, and tell when they were there."""
+        self.command.until(lambda: self.done > at_least, longest_s=longest_s, what=f"more than {at_least} rows")
+        return time.monotonic()
+
+    def assert_whole(self) -> None:
+        """Each title has one outcome, once the command has ended well."""
+        result = self.command.end()
+        assert (result["titles"], result["open"]) == (self.titles, 0)
+        Harvest(self.store.url, NAME).assert_whole(self.titles)
+
+
+@pytest.fixture
+def crawl(ground: Ground, tmp_path: Path) -> Iterator[Crawl]:
+    titles, catalog = 300, tmp_path / "films.csv"
+    with ExitStack() as stack:
+        slowly = Faults.parse("slow=1", slow_s=2.0)
+        site = stack.enter_context(running_site(titles=titles, faults=slowly, write_catalog=catalog))
+        door = stack.enter_context(gate(site.url, "0.0.0.0"))
+        store = ground.store()
+        where = ("--store", store.url, "--crawl-id", NAME, "--shards", 3, "--json")
+        rehearsal = f"http://{ground.bed.host}:{door.port}"
+        command = ground.onesheet("crawl", catalog, *where, rehearsal=rehearsal)
+        found = Crawl(ground, store, command, titles)
+        command.until(lambda: all(ground.titled(name, SHARD) for name in ground.bed.workers), what="shards everywhere")
+        command.until(lambda: found.done, what="rows")
+        yield found
+
+
+def test_a_node_that_is_switched_off_costs_the_titles_in_flight(crawl: Crawl) -> None:
+    before, died = crawl.done, time.monotonic()
+    crawl.ground.switch_off("worker1")
+    went_on = crawl.command.when("is started again", since=died)
+    lost = before - crawl.done
+    crawl.assert_whole()
+    measured("crawl", "node switched off", rows_lost=max(0, lost), shard_elsewhere_s=went_on - died)
+
+
+def test_a_node_that_is_cut_off_for_a_minute_leaves_a_whole_ledger(crawl: Crawl) -> None:
+    crawl.ground.need_network()
+    crawl.ground.bed.cut("worker1")
+    began = time.monotonic()
+    time.sleep(60)
+    crawl.ground.bed.mend("worker1")
+    mended = time.monotonic()
+    crawl.assert_whole()
+    ended = time.monotonic()
+    again = [line for at, line in crawl.command.said if at > began and "started again" in line]
+    measured("crawl", "node cut off for 60 s", restarts=len(again), ended_s_after=ended - mended)
+
+
+def test_a_node_with_notice_is_left_alone_and_its_shard_ends_elsewhere(crawl: Crawl) -> None:
+    crawl.ground.bed.drain("worker1", deadline_s=10)
+    noticed = time.monotonic()
+    time.sleep(10)
+    crawl.ground.switch_off("worker1")
+    went_on = crawl.command.when("is started again", since=noticed)
+    assert not [line for at, line in crawl.command.said if at < noticed and "started again" in line]
+    crawl.assert_whole()
+    measured("crawl", "drain notice of 10 s", shard_elsewhere_s_after_notice=went_on - noticed)
+
+
+def test_a_full_disk_of_a_node_costs_nothing_that_the_store_has(crawl: Crawl) -> None:
+    crawl.ground.need_disk()
+    crawl.ground.bed.fill("worker1")
+    full, before = time.monotonic(), crawl.done
+    more = crawl.rows_after(before + 60)
+    crawl.ground.bed.empty("worker1")
+    crawl.assert_whole()
+    again = [line for at, line in crawl.command.said if at > full and "started again" in line]
+    measured("crawl", "disk full", restarts=len(again), sixty_rows_more_s=more - full)
+
+
+def test_a_store_that_is_away_for_a_minute_and_then_slow_costs_the_minute(crawl: Crawl) -> None:
+    crawl.ground.gate.close()
+    time.sleep(60)
+    crawl.ground.gate.open()
+    crawl.ground.gate.delay_s = 0.2
+    back, before = time.monotonic(), crawl.done
+    more = crawl.rows_after(before)
+    time.sleep(15)
+    crawl.ground.gate.delay_s = 0.0
+    crawl.assert_whole()
+    measured("crawl", "store away for 60 s, then slow", first_rows_s=more - back)
