@@ -101,9 +101,12 @@ class _Fleet:
         import ray  # noqa: PLC0415  slow to import
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415  as above
 
+        from crawler.fleet_metrics import FleetMetrics  # noqa: PLC0415  as above
+
         self.reason = "finished"
         self.error: OnesheetError | None = None
         self._display, self._signal = display, stop_signal
+        self._metrics = FleetMetrics(plan.crawl.crawl_id)
         self._minutes = plan.options.max_minutes
         self._began = time.monotonic()
         self._name = f"onesheet-crawl-{secrets.token_hex(4)}"
@@ -173,6 +176,7 @@ class _Fleet:
         told = {shard for shard, attempt in self._running.values() if attempt in self._heard}
         queued = {shard: "queued" for shard, _ in self._running.values() if shard not in told}
         self._display.show(view, queued, self._restarts)
+        self._metrics.show(view, queued, self._restarts)
         self._end_silent({shard.attempt for shard in view.shards if shard.state == SILENT})
         if view.stopped and not self._is_stopping:
             self._stop(view.stopped, CrawlerError(view.sentence) if view.sentence else None)
