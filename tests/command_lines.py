@@ -8,8 +8,9 @@ import shlex
 from functools import cache
 from typing import Any
 
-import click
+
 import typer
+from typer.exceptions import TyperException
 
 from onesheet import app
 from tests.conftest import ROOT
@@ -38,8 +39,8 @@ def _onesheet(words: list[str]) -> None:
     try:
         # Missing arguments and placeholders pass, unknown options do not.
         context = command.make_context(name, list(words), resilient_parsing=True)
-    except click.UsageError as error:
-        raise WrongCommandError(f"onesheet {name}: {error.format_message()}") from error
+    except TyperException as error:
+        raise WrongCommandError(f"onesheet {name}: {error}") from error
     if name == "submit":
         _onesheet(list(context.params["command"] or []))
 
