@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check fmt bench lock clean
+.PHONY: help setup servers demo test faults check fmt bench docs dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,11 @@ setup: .venv/.complete ## install everything into .venv, from the lock; quick wh
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+servers: ## what the tests drive from outside, an S3 server and a browser (Debian, Ubuntu; asks sudo where not root)
+	@$(if $(filter 0,$(shell id -u)),,sudo) sh -c 'export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends \
+		swift-proxy swift-account swift-container swift-object memcached chromium >/dev/null'
 
 demo: setup ## the main job, from catalogue to endpoint (CATALOG= POSTERS= WEIGHTS= STORE= EPOCHS= PORT= WORKERS=)
 	@$(BIN)/onesheet demo --folder "$(DEMO)" \
@@ -54,6 +59,13 @@ bench: setup ## what the README says of speed, measured here
 	$(BIN)/python -m benchmarks.parallel workers
 	$(BIN)/python -m benchmarks.parallel step
 	$(BIN)/python -m benchmarks.training
+
+docs: setup ## the documentation as a site, in build/docs
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
+
+dashboards: setup ## infra/grafana/dashboards/*.json from their source
+	$(BIN)/python infra/grafana/generate.py
 
 lock: setup ## choose new versions for requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

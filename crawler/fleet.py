@@ -105,10 +105,13 @@ class _Fleet:
     ) -> None:
         import ray  # noqa: PLC0415  slow to import
 
+        from crawler.fleet_metrics import FleetMetrics  # noqa: PLC0415  as above
+
         room = room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=0)
         self.reason = "finished"
         self.error: OnesheetError | None = None
         self._display, self._signal = display, stop_signal
+        self._metrics = FleetMetrics(plan.crawl.crawl_id)
         self._minutes = plan.options.max_minutes
         self._began = time.monotonic()
         self._name = f"onesheet-crawl-{secrets.token_hex(4)}"
@@ -175,6 +178,7 @@ class _Fleet:
         told = {shard for shard, attempt in self._running.values() if attempt in self._heard}
         queued = {shard: "queued" for shard, _ in self._running.values() if shard not in told}
         self._display.show(view, queued, self._restarts)
+        self._metrics.show(view, queued, self._restarts)
         self._end_silent({shard.attempt for shard in view.shards if shard.state == SILENT})
         if view.stopped and not self._is_stopping:
             self._stop(view.stopped, CrawlerError(view.sentence) if view.sentence else None)

@@ -49,6 +49,7 @@ def train_worker(config: dict[str, Any]) -> None:
     from training.losses import OfEachHead, make_loss  # noqa: PLC0415
     from training.optimizers import make_optimizer  # noqa: PLC0415
     from training.parallel import AgreeOnStatistics, DataParallelModel, Workers, broadcast  # noqa: PLC0415
+    from training.run_metrics import RunMetrics  # noqa: PLC0415
 
     task, events = TrainTask(**config["task"]), config["events"]
     recipe = task.read_recipe()
@@ -59,9 +60,12 @@ def train_worker(config: dict[str, Any]) -> None:
     network = build_task_network(task, card)
     batch_size = batch_size_of(recipe, workers.world_size)
 
+    metrics = RunMetrics(ray.train.get_context().get_experiment_name())
+
     def tell(event: str | dict[str, Any]) -> None:
         if workers.rank == 0:
             events.put(event)
+            metrics(event)
 
     with contextlib.ExitStack() as opened:
         material = Material(opened, task, card, network, workers, batch_size=batch_size)
