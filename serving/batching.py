@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.runtimes import Images, Runtime, RuntimeName, Scores
+from training.runtimes import Features, Images, Runtime, RuntimeName, Scores
 
 
 @dataclass(eq=False, slots=True)
@@ -57,6 +57,10 @@ class Batched:
         if own.error is not None:
             raise own.error
         return own.scores  # type: ignore[return-value]  # a batch leaves one of the two
+
+    def embed(self, images: Images) -> Features:
+        """See `Runtime`; each call by itself."""
+        return self._runtime.embed(images)
 
     def _run_batch(self) -> None:
         """Run the oldest call, the caller's own, and as many after it as there is room for."""

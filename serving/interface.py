@@ -263,7 +263,7 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
             follower,
             limits.max_upload_bytes,
             fetches_urls=limits.fetcher is not None,
-            finds_similar=predictor.index is not None,
+            finds_similar=predictor.finder is not None,
         )
 
     add_similar(

@@ -88,19 +88,17 @@ class Predictor:
         max_batch: int = DEFAULT_MAX_BATCH,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
-        """runtime: warm, and fits the card. load_model: the same model as a keras.Model, for what asks more of it.
+        """runtime: warm, and fits the card. load_model: the same model as a keras.Model, for the first explanation.
 
-        index: of the model's dataset.
+        index: of the model's dataset. Raises BundleError for one of another model.
         """
         self.card = card
         self.max_pixels = max_pixels
         self.runtime = runtime
-        self.index = index
         self._max_batch = max_batch
-        # Keras and TensorFlow take half a gigabyte and seconds: not everybody asks for an explanation, or similar ones.
-        model = Once(load_model)
-        self._heat_maps = Once(lambda: HeatMaps(model()))
-        self._finder = Once(lambda: Finder(model(), index, card)) if index is not None else None
+        # Keras and TensorFlow take half a gigabyte and seconds: not everybody asks for an explanation.
+        self._heat_maps = Once(lambda: HeatMaps(load_model()))
+        self.finder = Finder(runtime, index, card) if index is not None else None
 
     @property
     def version(self) -> str:
@@ -139,13 +137,13 @@ class Predictor:
 
     def similar(self, images: list[bytes], *, top: int) -> list[Found | Rejected]:
         """The most similar posters of the dataset, one outcome an image, in order. Raises BundleError without index."""
-        if self._finder is None:
+        if self.finder is None:
             raise BundleError(self.why_no_index)
         outcomes: list[Found | Rejected] = []
         for start in range(0, len(images), self._max_batch):
             read = [self._pixels(data) for data in images[start : start + self._max_batch]]
             good = [(pixels, ms) for pixels, _, ms in read if not isinstance(pixels, Rejected)]
-            found = iter(self._finder().find(good, top=top))
+            found = iter(self.finder.find(good, top=top))
             outcomes += [pixels if isinstance(pixels, Rejected) else next(found) for pixels, _, _ in read]
         return outcomes
 

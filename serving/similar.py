@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.bundle import BundleCard, BundleError
-from training.embedding import Embedder
+from training.runtimes import Runtime
 from training.similar import PosterIndex, SimilarPoster
 
 
@@ -26,22 +26,22 @@ class Found:
 
 
 class Finder:
-    """A bundle's model and its index, warm. Safe to call from several threads."""
+    """A bundle's runtime and its index, warm. Safe to call from several threads."""
 
-    def __init__(self, model: Any, index: PosterIndex, card: BundleCard) -> None:
+    def __init__(self, runtime: Runtime, index: PosterIndex, card: BundleCard) -> None:
         """Raises BundleError for an index that is not of this model."""
         self.index = index
-        self._embedder = Embedder(model)
+        self._runtime = runtime
         blank = np.zeros((1, card.height_px, card.width_px, 3), np.uint8)
         try:
-            # Traces the graph: the first caller does not wait for it.
+            # The first caller waits for no graph.
             self.nearest(blank, top=1)
         except BundleError as error:
             raise BundleError(f"bundle {card.version} is refused: {error}") from error
 
     def nearest(self, pixels: np.ndarray[Any, np.dtype[np.uint8]], *, top: int) -> list[tuple[SimilarPoster, ...]]:
         """The most similar posters for each of uint8 [N, H, W, 3]."""
-        return [tuple(posters) for posters in self.index.nearest(self._embedder(pixels), top)]
+        return [tuple(posters) for posters in self.index.nearest(self._runtime.embed(pixels), top)]
 
     def find(self, read: list[tuple[np.ndarray[Any, np.dtype[np.uint8]], float]], *, top: int) -> list[Found]:
         """As `nearest`, of pixels and the milliseconds that their reading took."""

@@ -127,6 +127,6 @@ def add_similar(
 
 def index_of(predictor: Predictor) -> Any:
     """The index of the model that serves. Raises ProblemError where it has none."""
-    if predictor.index is None:
+    if predictor.finder is None:
         raise ProblemError(404, predictor.why_no_index)
-    return predictor.index
+    return predictor.finder.index

@@ -27,8 +27,7 @@ class Embedder:
 
         @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)], autograph=False)
         def embed(inputs: Any) -> Any:
-            read = [_flat(tensor) for tensor in _read_last(fused(inputs, training=False))]
-            return tf.concat([tf.cast(tensor, tf.float32) for tensor in read], axis=1)
+            return features_of(fused(inputs, training=False))
 
         # As `training.scoring.inference` gives: float32 batch → float32 [batch, F].
         self.forward = embed
@@ -41,6 +40,13 @@ class Embedder:
         return np.concatenate(
             [self.forward(tf.constant(inputs[at : at + _BATCH_SIZE], tf.float32)).numpy() for at in starts]
         )
+
+
+def features_of(scores: Any) -> Any:
+    """Within a tf.function, the vectors of a batch whose scores [batch, genres] a model gave: float32 [batch, F]."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    return tf.concat([tf.cast(_flat(tensor), tf.float32) for tensor in _read_last(scores)], axis=1)
 
 
 def _read_last(scores: Any) -> list[Any]:

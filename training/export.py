@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cluster.errors import TrainingError
+from training.embedding import features_of
 from training.metrics import Array
 from training.runtimes import Images, OpenVino, Scores
 
@@ -77,15 +78,16 @@ def probe_scores(model: Any) -> Scores:
 
 
 def _frozen(model: Any) -> bytes:
-    """The TensorFlow graph of the forward pass, its variables made constants."""
+    """The TensorFlow graph of the forward pass, its variables made constants: images → scores, features."""
     import tensorflow as tf  # noqa: PLC0415
     from tensorflow.python.framework import convert_to_constants  # noqa: PLC0415
 
     @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")])
-    def scores(images: Any) -> Any:
-        return tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)
+    def seen(images: Any) -> Any:
+        scores = model(tf.cast(images, tf.float32), training=False)
+        return tf.cast(scores, tf.float32), features_of(scores)
 
-    frozen = convert_to_constants.convert_variables_to_constants_v2(scores.get_concrete_function())
+    frozen = convert_to_constants.convert_variables_to_constants_v2(seen.get_concrete_function())
     data: bytes = frozen.graph.as_graph_def().SerializeToString()
     return data
 

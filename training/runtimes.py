@@ -9,8 +9,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from training.embedding import Embedder
+
 RuntimeName = Literal["openvino", "tensorflow"]
 Scores = np.ndarray[Any, np.dtype[np.float32]]
+Features = np.ndarray[Any, np.dtype[np.float32]]
 Images = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -23,6 +26,9 @@ class Runtime(Protocol):
 
     def __call__(self, images: Images) -> Scores:
         """images: uint8 [N, H, W, 3] of the model's input size, RGB. Returns float32 [N, genres]."""
+
+    def embed(self, images: Images) -> Features:
+        """What the model sees in the same images, as `training.embedding` says: float32 [N, F]."""
 
 
 class OpenVino:
@@ -47,11 +53,18 @@ class OpenVino:
 
     def __call__(self, images: Images) -> Scores:
         """See `Runtime`."""
+        return self._seen(images, 0)
+
+    def embed(self, images: Images) -> Features:
+        """See `Runtime`."""
+        return self._seen(images, 1)
+
+    def _seen(self, images: Images, output: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         try:
             request = self._idle.get_nowait()
         except queue.Empty:
             request = self._compiled.create_infer_request()
-        found: Scores = request.infer({0: images}, share_inputs=True)[0].copy()
+        found: Scores = request.infer({0: images}, share_inputs=True)[output].copy()
         self._idle.put(request)
         return found
 
@@ -66,11 +79,16 @@ class TensorFlow:
 
         pixels = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
         self._scores = tf.function(lambda batch: model(batch, training=False), input_signature=[pixels])
+        self._embedder = Embedder(model)
 
     def __call__(self, images: Images) -> Scores:
         """See `Runtime`."""
         found: Scores = self._scores(images).numpy()
         return found
+
+    def embed(self, images: Images) -> Features:
+        """See `Runtime`."""
+        return self._embedder(images)
 
 
 def available_cores() -> int:

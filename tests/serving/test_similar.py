@@ -155,7 +155,7 @@ def test_the_index_is_promoted_rolled_back_and_refused_with_its_bundle(
         assert "index.npy does not match its sha256" in client.get("/v1/model").json()["refused"]["reason"]
 
 
-def test_an_index_of_another_model_finds_nothing(registry: Registry, register: Register, poster: Poster) -> None:
+def test_an_index_of_another_model_is_refused_before_it_serves(registry: Registry, register: Register) -> None:
     from serving.predictor import Predictor
     from tests.serving.conftest import tiny_model
     from training.bundle import load_index
@@ -166,9 +166,8 @@ def test_an_index_of_another_model_finds_nothing(registry: Registry, register: R
     assert index is not None
     other = type(index)(index.titles, index.codes, np.zeros((9, index.codes.shape[1]), np.float32))
     model = tiny_model()
-    predictor = Predictor(TensorFlow(model), card, lambda: model, index=other)
     with pytest.raises(BundleError, match="bundle v1 is refused: the index is of a model with 8 features, not 3"):
-        predictor.similar([poster("red")], top=1)
+        Predictor(TensorFlow(model), card, lambda: model, index=other)
 
 
 def test_a_picture_is_small_drawn_anew_and_told_to_nobody_else(indexed: Registry) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from training.bundle import BundleCard, load_model, read_card, write_bundle
+from training.embedding import Embedder
 from training.export import GRAPH_FILE, ExportError, export, probe
 from training.runtimes import OpenVino
 
@@ -49,8 +50,10 @@ def test_openvino_scores_as_keras_does(resized: bool, tmp_path: Path) -> None:
     expected = model.predict(posters.astype(np.float32), verbose=0)
     assert expected.std() > 0.01, "scores that are all alike show nothing"
     runtime = OpenVino(tmp_path / GRAPH_FILE)
+    features = Embedder(model)(posters)
     for some in (posters[:1], posters):
         np.testing.assert_allclose(runtime(some), expected[: len(some)], atol=1e-4)
+        np.testing.assert_allclose(runtime.embed(some), features[: len(some)], atol=1e-3)
 
 
 def test_a_bundle_has_the_export_and_keras_scores_of_the_probe(tmp_path: Path) -> None:
