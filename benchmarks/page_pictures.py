@@ -92,8 +92,9 @@ def main() -> None:
     with served as (url, poster), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for name, (width, height, scheme, card) in PICTURES.items():
-            shown = Image.open(io.BytesIO(taken(browser, url, poster, (width, height), scheme, card=card)))
-            shown = shown.convert("RGB").crop((0, 0, width, min(shown.height, _CARD_PX)))
+            picture = taken(browser, url, poster, (width, height), scheme, card=card)
+            shown = Image.open(io.BytesIO(picture)).convert("RGB")
+            shown = shown.crop((0, 0, width, min(shown.height, _CARD_PX)))
             path = given.into / f"{name}.png"
             shown.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
             print(f"{path}  {shown.width} x {shown.height} px, {path.stat().st_size / 1000:.0f} KB")

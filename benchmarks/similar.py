@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def index_of(posters: Posters) -> PosterIndex:
     return PosterIndex(titles.cast(SCHEMA), codes, projection)
 
 
-def nearest_by_features(posters: Posters, asked: Any, projection: Any) -> list[set[int]]:
+def nearest_by_features(posters: Posters, asked: Any) -> list[set[int]]:
     """The ten nearest of each, by the cosine of what the whole features are beside their mean."""
     mean = posters.chunk(0)[:8192].mean(axis=0)
 
@@ -106,12 +107,12 @@ def main() -> None:
         asked = posters.chunk(0)[:ASKED] + np.random.default_rng(3).normal(0, 0.05, (ASKED, FEATURES)).astype(
             np.float32
         )
-        nearest = nearest_by_features(posters, asked, index.projection)
+        nearest = nearest_by_features(posters, asked)
         with tempfile.TemporaryDirectory(prefix="onesheet-similar-") as folder:
             index.write(Path(folder))
             read = PosterIndex.read(Path(folder))
             size = sum(path.stat().st_size for path in Path(folder).iterdir())
-            answers, ms = timed(lambda one: read.nearest(one, 10), asked)
+            answers, ms = timed(partial(read.nearest, top=10), asked)
         told = [{int(poster.imdb_id[2:]) for poster in answer[0]} for answer in answers]
         table.add_row(f"{count:,}", "exact", "0", f"{size / 1e6:.1f}", f"{ms:.2f}", shared(told, nearest))
         if count <= LARGEST_GRAPH:

@@ -39,7 +39,7 @@ KEY = "0123456789abcdef"
 
 def api_of(registry: Registry, **changes: Any) -> Any:
     thumbnails = Thumbnails(registry.store, max_bytes=MAX_BYTES, max_pixels=100_000)
-    limits = {"max_upload_bytes": MAX_BYTES, "max_posters": 3, "thumbnails": thumbnails} | changes
+    limits: dict[str, Any] = {"max_upload_bytes": MAX_BYTES, "max_posters": 3, "thumbnails": thumbnails} | changes
     return build_api(Follower(registry, poll_interval_s=60, max_pixels=100_000), Limits(**limits))
 
 
@@ -369,7 +369,7 @@ def test_real_posters_find_themselves_and_their_originals_after_resizing_and_rec
     from training.similar import SCHEMA, PosterIndex, encode, fit_projection
 
     files = sorted((real_data / "posters/Images").glob("*.jpg"))[:96]
-    size = {"height_px": 160, "width_px": 112}
+    size: dict[str, Any] = {"height_px": 160, "width_px": 112}
     model = build_network(
         "mobilenet_v2",
         genres=3,
@@ -379,7 +379,7 @@ def test_real_posters_find_themselves_and_their_originals_after_resizing_and_rec
     ).model
     features = Embedder(model)(np.stack([to_pixels(Image.open(file), **size) for file in files]))
     projection = fit_projection(features)
-    rows = [{"imdb_id": file.stem, "title": None, "year": None, "genres": []} for file in files]
+    rows: list[dict[str, Any]] = [{"imdb_id": file.stem, "title": None, "year": None, "genres": []} for file in files]
     index = PosterIndex(pa.Table.from_pylist(rows, schema=SCHEMA), encode(features, projection), projection)
     card = BundleCard(version="v1", architecture="mobilenet_v2", genres=("A", "B", "C"), thresholds=(0.5,) * 3, **size)
     predictor = Predictor(TensorFlow(model), card, lambda: model, index=index)
