@@ -69,7 +69,7 @@ def connect(
     if ray.is_initialized():
         yield
         return
-    address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _address(settings)
     options: dict[str, object] = {"log_to_driver": log_to_driver, "logging_level": logging.WARNING}
     if address == "local":
         options |= {"include_dashboard": dashboard, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": num_cpus}
@@ -213,6 +213,31 @@ def _wait_until_jobs_are_taken(cluster: LocalCluster, family: Family, log: Path)
         time.sleep(0.1)
 
 
+def starts_ray(settings: Settings) -> bool:
+    """Whether `connect` would start Ray in this process, and not join one that runs."""
+    import ray  # noqa: PLC0415
+
+    return not ray.is_initialized() and _address(settings) == "local"
+
+
+def _address(settings: Settings) -> str:
+    return settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables in our environment within the block, and in that of what is started there; then as before."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
 @contextlib.contextmanager
 def _known_to_its_processes() -> Iterator[None]:
     """Give the Ray that is started within the block a port of our choice, so that its processes are born with its
@@ -225,15 +250,8 @@ def _known_to_its_processes() -> Iterator[None]:
 
     (port,) = free_ports(1)
     own = {"RAY_GCS_SERVER_PORT": f"{port}", "RAY_ADDRESS": f"{get_node_ip_address()}:{port}"}
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
-    try:
+    with environment(own):
         yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _is_no_praise(record: logging.LogRecord) -> bool:

@@ -17,6 +17,7 @@ from cluster.errors import ServingError
 from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, OptionalWorkersOption
 from cluster.settings import Settings, load_settings
 from cluster.store import open_store
+from serving.haproxy import Proxy
 
 if TYPE_CHECKING:
     from serving.poster_files import FileOutcome
@@ -31,6 +32,9 @@ def serve(
         int, typer.Option(help="Replicas that always run; 0 for none while nobody asks.", min=0)
     ] = 1,
     max_replicas: Annotated[int, typer.Option(help="Replicas under the heaviest load.", min=1)] = 2,
+    proxy: Annotated[
+        Proxy, typer.Option(help="In front of the replicas; ray's own is slower. A Ray that runs has its own.")
+    ] = "haproxy",
     fetch_urls: Annotated[
         bool, typer.Option("--fetch-urls", help="Fetch posters that a request names by URL, from public hosts.")
     ] = False,
@@ -61,7 +65,7 @@ def serve(
         show_posters=show_posters,
     )
     say("starting Ray Serve and loading the production model…")
-    with running(options, settings, host=host, port=port) as endpoint:
+    with running(options, settings, host=host, port=port, proxy=proxy) as endpoint:
         say(f"[bold]{endpoint.url}[/]  serves {escape(endpoint.version)}; Ctrl-C ends it")
         say(f"curl -F image=@poster.jpg {endpoint.url}/v1/predict")
         if as_json:

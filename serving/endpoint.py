@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from cluster.errors import ServingError
-from cluster.nodes import connect
+from cluster.nodes import connect, environment, starts_ray
 from cluster.ports import try_port
 from cluster.settings import Settings
 from cluster.store import open_store
+from serving import haproxy
 from serving.app import APP_NAME, ServeOptions, build_app
+from serving.haproxy import Proxy
 from serving.keys import Keys
 from training.registry import Registry
 
-# A replica imports TensorFlow and loads a model before it answers.
+log = logging.getLogger(__name__)
+# A replica loads a model before it answers, and perhaps TensorFlow.
 _HEALTH_TIMEOUT_S = 180
 
 
@@ -56,15 +59,20 @@ def options_for(
 
 
 @contextlib.contextmanager
-def running(options: ServeOptions, settings: Settings, *, host: str, port: int) -> Iterator[Endpoint]:
+def running(
+    options: ServeOptions, settings: Settings, *, host: str, port: int, proxy: Proxy = "haproxy"
+) -> Iterator[Endpoint]:
     """The application, answering on `host:port` within the block; afterwards all that it started is gone.
 
+    proxy: in front of the replicas of a Ray that is started here; one that runs has chosen its own. Where there is no
+    HAProxy, Ray's takes its place.
     Raises ServingError, StoreError or RegistryError, before anything is started where that is possible.
     """
     check_port(host, port)
     registry = Registry(open_store(options.store))
     registry.card(registry.production_or_raise().version)
-    with connect(settings):
+    in_front = _haproxy if proxy == "haproxy" and starts_ray(settings) else contextlib.nullcontext
+    with in_front(host) as serve_host, connect(settings):
         from ray import serve  # noqa: PLC0415
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -74,7 +82,7 @@ def running(options: ServeOptions, settings: Settings, *, host: str, port: int) 
                 "deploy serving.app:build_app there with `serve deploy`, or end it with `serve shutdown`"
             )
         try:
-            serve.start(http_options={"host": host, "port": port})
+            serve.start(http_options={"host": serve_host, "port": port})
             try:
                 serve.run(build_app(options), name=APP_NAME, route_prefix="/")
             except RuntimeError as error:
@@ -83,6 +91,17 @@ def running(options: ServeOptions, settings: Settings, *, host: str, port: int) 
             yield Endpoint(url, served_version(url))
         finally:
             serve.shutdown()
+
+
+@contextlib.contextmanager
+def _haproxy(host: str) -> Iterator[str]:
+    """Have the Ray that is started within the block use HAProxy; the host that Serve is to be told."""
+    if reason := haproxy.why_not():
+        log.warning("Ray's own proxy, which is slower, is in front: %s", reason)
+        yield host
+        return
+    with haproxy.environment(host) as variables, environment(variables):
+        yield "127.0.0.1"
 
 
 def check_port(host: str, port: int) -> None:

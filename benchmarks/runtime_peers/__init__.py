@@ -1,0 +1,1 @@
+"""The runtimes that `benchmarks.runtimes` compares, and one process for each."""

