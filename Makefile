@@ -59,6 +59,9 @@ bench: setup ## what the README says of speed, measured here
 	$(BIN)/python -m benchmarks.parallel workers
 	$(BIN)/python -m benchmarks.parallel step
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.runtimes
+	$(BIN)/python -m benchmarks.batching
+	$(BIN)/python -m benchmarks.serving
 
 docs: setup ## the documentation as a site, in build/docs
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs

@@ -47,7 +47,7 @@ from rich.table import Table
 
 from benchmarks.crawl_peers import material
 from benchmarks.serving_peers import load
-from cluster.processes import Family
+from cluster.processes import Family, sigterm_as_exit
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -338,7 +338,7 @@ def main(
         sys.exit(f"no contender is named {' or '.join(sorted(unknown))}: there are {', '.join(names)}")
     chosen = [name for name in names if not only or name in only]
     runs = [Run(**run) for run in json.loads(runs_file.read_text())] if runs_file and runs_file.exists() else []
-    with tempfile.TemporaryDirectory(prefix="onesheet-benchmark-") as name:
+    with sigterm_as_exit(), tempfile.TemporaryDirectory(prefix="onesheet-benchmark-") as name:
         bench = Bench(Path(name), peers_folder.expanduser(), seconds)
         for number in range(rounds):
             first = number % len(chosen)
