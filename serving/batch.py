@@ -30,7 +30,6 @@ from cluster.resources import room_for
 from cluster.store import Store, open_store
 from crawler.outcomes import Reason, Rejected
 from serving.predictor import Prediction, Predictor, predict_among
-from training.quiet import start_tensorflow
 from training.registry import Registry
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -191,13 +190,13 @@ class PartMaker:
     """An actor with the model."""
 
     def __init__(self, plan: dict[str, Any], registry_url: str, output_url: str, max_pixels: int) -> None:
-        start_tensorflow()
         self._plan = Plan(**plan)
         self._threads = ThreadPoolExecutor(_THREADS)
         self._input, self._output = open_store(self._plan.input), open_store(output_url)
         with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
             card = Registry(open_store(registry_url)).fetch(self._plan.version, Path(folder))
-            self._predictor = Predictor.load(Path(folder), card, max_pixels=max_pixels)
+            # There is an actor a core.
+            self._predictor = Predictor.load(Path(folder), card, max_pixels=max_pixels, threads=1)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         for row in rows.to_pylist():

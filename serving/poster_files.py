@@ -13,7 +13,6 @@ from serving.answers import RefusedPoster
 from serving.client import Client
 from serving.predictor import GenreScore, Prediction, Predictor, predict_among
 from serving.problems import rejected_of
-from training.quiet import start_tensorflow
 from training.registry import Registry
 
 # Read and scored together: enough to fill the model's batches, few enough to show the first results soon.
@@ -92,7 +91,6 @@ class RemoteScorer:
 def load_predictor(registry: Registry, version: str | None, *, max_pixels: int) -> Predictor:
     """The predictor of a version, or of the one in production. Raises RegistryError or BundleError."""
     wanted = version or registry.production_or_raise().version
-    start_tensorflow()
     with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
         card = registry.fetch(wanted, Path(folder))
         return Predictor.load(Path(folder), card, max_pixels=max_pixels)

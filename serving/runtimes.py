@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from training.bundle import BundleCard, BundleError, load_model, verify_files
 from training.export import GRAPH_FILE, TOLERANCE, ExportError, export, probe
+from training.quiet import start_tensorflow
 from training.runtimes import OpenVino, Runtime, RuntimeName, TensorFlow
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ def load_runtime(
     verify_files(folder, card)
     runtime = _openvino(folder, card, threads) if name == "openvino" else None
     if runtime is None:
-        runtime = TensorFlow(load_model(folder, card))
+        runtime = TensorFlow(_keras_model(folder, card))
     _check(runtime, card)
     return runtime
 
@@ -34,7 +36,7 @@ def load_runtime(
 def _openvino(folder: Path, card: BundleCard, threads: int | None) -> Runtime | None:
     try:
         if GRAPH_FILE not in card.files:
-            export(load_model(folder, card), folder)
+            export(_keras_model(folder, card), folder)
             log.info("bundle %s has no export and was exported here: register it again to start quicker", card.version)
         return OpenVino(folder / GRAPH_FILE, threads=threads)
     except ImportError:
@@ -44,6 +46,11 @@ def _openvino(folder: Path, card: BundleCard, threads: int | None) -> Runtime | 
     except RuntimeError as error:
         raise BundleError(f"the export of bundle {card.version} is refused: {_last_line(error)}") from error
     return None
+
+
+def _keras_model(folder: Path, card: BundleCard) -> Any:
+    start_tensorflow()
+    return load_model(folder, card)
 
 
 def _check(runtime: Runtime, card: BundleCard) -> None:
