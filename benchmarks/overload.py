@@ -224,10 +224,7 @@ def _register(folder: Path, architecture: str) -> str:
 def _serving(store: str, folder: Path, proxy: str) -> Iterator[tuple[Family, int]]:
     """`onesheet serve` with one replica, as whoever starts it has it."""
     port = _free_port()
-    environment: dict[str, Any] = {
-        "haproxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1"},
-        "python": {"RAY_SERVE_ENABLE_HA_PROXY": "0"},
-    }
+    chosen = {"haproxy": {_HAPROXY: "1"}, "python": {_HAPROXY: "0"}}.get(proxy, {})
     command = [sys.executable, "-m", "onesheet", "serve", "--port", str(port), "--max-replicas", "1", "--store", store]
     with Family() as family:
         log = folder / "serve.log"

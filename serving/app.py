@@ -10,7 +10,15 @@ import os
 from functools import partial
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from cluster.errors import ServingError
 from serving.limits import RateLimiter, read_rate
@@ -28,6 +36,15 @@ class ServeOptions(BaseModel):
     """How the application serves; `store` is the only one without a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_a_sentence(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say what is wrong in one sentence: Ray puts it into the application's status, after a traceback."""
+        try:
+            return validate(given)
+        except ValidationError as error:
+            raise ServingError(_sentence(error, tuple(cls.model_fields))) from error
 
     store: str = Field(description="Object storage: s3://bucket/prefix, or a folder that every node has.")
     min_replicas: int = Field(
@@ -96,6 +113,17 @@ class ServeOptions(BaseModel):
         if self.max_replicas < self.min_replicas:
             raise ValueError(f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})")
         return self
+
+
+def _sentence(error: ValidationError, known: tuple[str, ...]) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{name} is no option of the application; it has {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{name} is missing among the application's options"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{name}={first['input']!r} is not valid: {message}" if name else message
 
 
 def build_app(options: ServeOptions) -> Any:

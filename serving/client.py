@@ -22,8 +22,8 @@ from serving.explanations import Picture
 from serving.problems import Problem
 from serving.similar_answers import SimilarAnswer
 
-# Busy, restarting, or behind a proxy that found no replica: the next try may meet another one.
-_WORTH_A_RETRY = (429, 502, 503, 504)
+# Busy, restarting, or behind a proxy that found no replica or lost it (Ray's say 500): the next try may meet another.
+_WORTH_A_RETRY = (429, 500, 502, 503, 504)
 _CONNECT_TIMEOUT_S = 5.0
 
 Answer = TypeVar("Answer", bound=BaseModel)

@@ -10,8 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from cluster.errors import ServingError
 from cluster.nodes import connect, environment, starts_ray
 from cluster.ports import try_port
@@ -43,19 +41,16 @@ def options_for(
     if settings.api_keys:
         # Each replica reads them for itself; here only to say at once what is wrong with them.
         Keys.read(settings.api_keys.get_secret_value())
-    try:
-        return ServeOptions(
-            # A folder's absolute path: replicas do not run where we do.
-            store=open_store(settings.store).url,
-            min_replicas=min_replicas,
-            max_replicas=max_replicas,
-            max_upload_bytes=settings.max_poster_bytes,
-            max_pixels=settings.max_poster_pixels,
-            fetch_urls=fetch_urls,
-            show_posters=show_posters,
-        )
-    except ValidationError as error:
-        raise ServingError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
+    return ServeOptions(
+        # A folder's absolute path: replicas do not run where we do.
+        store=open_store(settings.store).url,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        max_upload_bytes=settings.max_poster_bytes,
+        max_pixels=settings.max_poster_pixels,
+        fetch_urls=fetch_urls,
+        show_posters=show_posters,
+    )
 
 
 @contextlib.contextmanager

@@ -41,7 +41,8 @@ class Caller:
     async def ask(self, request: bytes, due: float, began: float) -> Answer:
         """Send the request and read its answer. due, began: as time.perf_counter, the latter of all requests."""
         late_ms = (time.perf_counter() - due) * 1000
-        status, headers = NO_ANSWER, {}
+        status = NO_ANSWER
+        headers: dict[str, str] = {}
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             async with asyncio.timeout(_TIMEOUT_S):
                 status, headers = await self._asked(request)

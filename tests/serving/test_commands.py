@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from cluster.errors import ServingError
@@ -99,9 +98,28 @@ def test_serve_names_replica_limits_that_contradict(registry: Registry) -> None:
         run("serve", "--min-replicas", "3", "--store", registry.store.url)
 
 
-def test_the_options_of_a_serve_file_are_strict() -> None:
-    with pytest.raises(ValidationError, match="max_replica"):
-        ServeOptions.model_validate({"store": "s", "max_replica": 3})
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"store": "s", "max_replica": 3},
+            r"^max_replica is no option of the application; it has store, ",
+        ),
+        ({}, r"^store is missing among the application's options$"),
+        ({"store": "s", "max_pixels": "many"}, r"^max_pixels='many' is not valid: Input should be a valid integer"),
+        ({"store": "s", "max_pixels": 0}, r"^max_pixels=0 is not valid: Input should be greater than 0$"),
+        ({"store": "s", "trusted_proxies": ["10.0.0.0/33"]}, r"^trusted_proxies\.0='10\.0\.0\.0/33' is not valid: "),
+        ({"store": "s", "rate_limit": "often"}, r"^the rate limit 'often' cannot be read; give one such as 100/minute"),
+        ({"store": "s", "min_replicas": 3}, r"^max_replicas \(2\) is below min_replicas \(3\)$"),
+        (
+            {"store": "s", "canary_by": "moon"},
+            r"^canary_by='moon' is not valid: Input should be 'request' or ",
+        ),
+    ],
+)
+def test_an_option_of_a_serve_file_that_will_not_do_is_one_sentence(wrong: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ServingError, match=sentence):
+        ServeOptions.model_validate(wrong)
 
 
 def test_the_shown_address_is_one_that_a_browser_reaches() -> None:

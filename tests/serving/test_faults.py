@@ -1,0 +1,144 @@
+"""Replicas that are killed and servers that are ended while callers ask: what is lost, and what is not."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+import httpx
+import psutil
+import pytest
+from PIL import Image
+
+from cluster.processes import Family
+from cluster.store import FolderStore
+from serving.client import Client
+from tests.s3_servers import free_ports
+from tests.serving.conftest import Poster, register_tiny
+from training.registry import Registry
+
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
+
+CALLERS = 4
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    family: Family
+    process: Popen[bytes]
+
+    def replicas(self) -> list[psutil.Process]:
+        found = []
+        for process in self.family.members():
+            with contextlib.suppress(psutil.Error):
+                if "ServeReplica" in (words := " ".join(process.cmdline())) and "posters" in words:
+                    found.append(process)
+        return found
+
+
+@pytest.fixture(params=["ray's own proxy", "HAProxy"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """`onesheet serve` with two replicas."""
+    registry = Registry(FolderStore(tmp_path / "store"))
+    register_tiny(registry, tmp_path / "v1", "v1")
+    registry.promote("v1")
+    [port] = free_ports(1)
+    url, log = f"http://127.0.0.1:{port}", tmp_path / "serve.log"
+    command = [sys.executable, "-m", "onesheet", "serve", "--store", registry.store.url, "--port", str(port)]
+    environment = {
+        **os.environ,
+        "ONESHEET_RAY_ADDRESS": "local",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if request.param == "HAProxy" else "0",
+    }
+    with Family() as family:
+        process = family.start(
+            [*command, "--min-replicas", "2", "--max-replicas", "2", "--json"], environment=environment, log=log
+        )
+        until = time.monotonic() + 180
+        while f'"url": "{url}"' not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        yield Server(url, family, process)
+
+
+def wait_for_replicas(server: Server, count: int) -> list[psutil.Process]:
+    until = time.monotonic() + 120
+    while len(found := server.replicas()) != count:
+        assert time.monotonic() < until, found
+        time.sleep(0.2)
+    return found
+
+
+def test_a_replica_killed_under_load_costs_what_it_had_in_hand_and_a_client_that_retries_nothing(
+    server: Server, poster: Poster
+) -> None:
+    over = threading.Event()
+    answered: list[float] = []
+    failed: list[tuple[float, str]] = []
+    retried: list[str] = []
+
+    def ask_once() -> None:
+        with httpx.Client(timeout=60) as client:
+            while not over.is_set():
+                began = time.monotonic()
+                try:
+                    status = client.post(f"{server.url}/v1/predict", files={"image": poster("red")}).status_code
+                except httpx.HTTPError as error:
+                    failed.append((began, repr(error)))
+                    continue
+                if status == 200:
+                    answered.append(began)
+                else:
+                    failed.append((began, str(status)))
+
+    def ask_as_the_client_does() -> None:
+        client = Client(server.url)
+        while not over.is_set():
+            retried.append(client.predict([poster("red")]).version)
+
+    victim, other = wait_for_replicas(server, 2)
+    with ThreadPoolExecutor(2 * CALLERS) as callers:
+        asking = [callers.submit(ask) for ask in (ask_once, ask_as_the_client_does) for _ in range(CALLERS)]
+        time.sleep(3)
+        killed = time.monotonic()
+        victim.send_signal(signal.SIGKILL)
+        time.sleep(10)
+        over.set()
+    for each in asking:
+        each.result()
+    assert [(began - killed, why) for began, why in failed if began > killed] == [], "only what was under way"
+    assert len(failed) <= CALLERS
+    assert set(retried) == {"v1"}
+    assert len([began for began in answered if began > killed]) > 20
+    assert other.is_running()
+    wait_for_replicas(server, 2)
+
+
+def test_an_ended_server_answers_what_it_has_in_hand(server: Server) -> None:
+    sink = io.BytesIO()
+    Image.effect_noise((2000, 3000), 20).save(sink, "JPEG", quality=30)
+    files = [("image", sink.getvalue())] * 40
+    with ThreadPoolExecutor(1) as caller:
+        asked = caller.submit(httpx.post, f"{server.url}/v1/predict", files=files, timeout=120)
+        time.sleep(1)
+        assert not asked.done(), "it takes longer than that"
+        server.process.send_signal(signal.SIGTERM)
+        answer = asked.result()
+    assert answer.status_code == 200
+    assert len(json.loads(answer.content)["posters"]) == len(files)
+    assert server.process.wait(120) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/healthz")
