@@ -31,13 +31,14 @@ class Moody:
     def __init__(self, app: Any) -> None:
         self.app = app
         self.bad = self.asked = 0
+        self.status = 503
         self.headers: dict[str, str] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             self.asked += 1
             if self.asked <= self.bad:
-                response = problem_response(503, "busy")
+                response = problem_response(self.status, "busy")
                 response.headers.update(self.headers)
                 await response(scope, receive, send)
                 return
@@ -120,6 +121,13 @@ def test_a_busy_server_is_asked_again_and_in_the_end_believed(url: str, moody: M
     assert caught.value.problem is not None
     assert caught.value.problem.status == 503
     assert moody.asked == 5
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_what_a_proxy_says_whose_replica_is_gone_is_asked_again(url: str, moody: Moody, status: int) -> None:
+    moody.bad, moody.status = 1, status
+    assert Client(url).model().version == "v1"
+    assert moody.asked == 2
 
 
 def test_a_server_that_says_how_long_is_not_asked_before(url: str, moody: Moody) -> None:

@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cluster.errors import StoreError
 from serving.follower import Follower
-from tests.serving.conftest import Register, tiny_model
+from serving.predictor import Predictor
+from tests.serving.conftest import Poster, Register, tiny_model
 from training.bundle import write_bundle
 from training.registry import Registry
 
@@ -213,6 +215,31 @@ def test_a_version_that_fails_its_self_check_is_refused_and_said_in_the_log(
     assert served(follower) == "v1"
     assert re.search("model version v2 is refused: .*blank poster", caplog.text)
     assert refused(follower) == "v2"
+
+
+def test_the_old_model_answers_until_the_new_one_is_loaded_and_has_scored(
+    follower: Follower, registry: Registry, register: Register, monkeypatch: pytest.MonkeyPatch, poster: Poster
+) -> None:
+    register("v1")
+    register("v2")
+    registry.promote("v1")
+    follower.poll()
+    old, answered = follower.predictor, []
+    original = Predictor.load
+
+    def load(*given: Any, **options: Any) -> Predictor:
+        found = original(*given, **options)
+        assert follower.predictor is old
+        answered.append(found.predict([poster("red")]))
+        return found
+
+    monkeypatch.setattr(Predictor, "load", load)
+    registry.promote("v2")
+    follower.poll()
+    registry.rollback()
+    follower.poll()
+    assert served(follower) == "v1"
+    assert len(answered) == 2, "a rollback goes the same way"
 
 
 def test_whoever_hears_of_the_models_is_told_after_each_look_and_may_fail(
