@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from cluster.commands import demo
 from cluster.console import console
+from cluster.doctor_commands import doctor
 from cluster.errors import OnesheetError
 from cluster.job_commands import SUBMIT_CONTEXT, jobs_app, submit
 from cluster.pipeline.command import pipeline
@@ -24,7 +25,7 @@ from crawler.site.commands import site
 from crawler.status import crawl_section
 from serving.commands import predict, serve
 from serving.similar_commands import similar
-from serving.status import endpoint_section as endpoint
+from serving.status import endpoint_section
 from training.architecture_commands import architectures
 from training.dataset_commands import datasets, prepare
 from training.evaluate_commands import compare, evaluate
@@ -68,7 +69,10 @@ app.command("pipeline")(pipeline)
 app.add_typer(cluster_app, name="cluster")
 app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
 app.add_typer(jobs_app, name="jobs")
-app.command("status")(status_of(nodes_section, jobs_section, crawl_section, dataset_section, models_section, endpoint))
+app.command("status")(
+    status_of(nodes_section, jobs_section, crawl_section, dataset_section, models_section, endpoint_section)
+)
+app.command("doctor")(doctor)
 
 
 def main() -> None:
