@@ -38,7 +38,7 @@ class JobRunner:
         except LostError:  # the one who took over follows the same job
             raise
         except BaseException:
-            self._stop(job_id)
+            self.stop(job_id)
             raise
         if info.status.value == "SUCCEEDED":
             return Ended(0, "it succeeded")
@@ -88,7 +88,8 @@ class JobRunner:
                     ) from error
             time.sleep(_LOOK_S)
 
-    def _stop(self, job_id: str) -> None:
+    def stop(self, job_id: str) -> None:
+        """As in `runners.Runner`."""
         with contextlib.suppress(OSError, RuntimeError):
             self._client.stop_job(job_id)
             deadline = time.monotonic() + _STOP_TIMEOUT_S

@@ -130,6 +130,9 @@ class Run:
         entry = StageRecord(key=step.key or "", inputs=step.inputs or {}, started_at=now())
         if going_on and before:
             entry.attempts, entry.started_at = before.attempts, before.started_at
+        elif before is not None and before.status == "running":
+            # It started from what has changed since, and may run on: two crawls of one name would meet.
+            self._runner.stop(_job_id(self._pipeline, step.stage, before))
         self._record.stages[step.stage] = entry
         began = time.monotonic()
         outcome = "continued" if going_on else "ran"
@@ -153,15 +156,16 @@ class Run:
     def _attempts(self, step: Step, entry: StageRecord, *, may_follow: bool) -> StageLog:
         retries = self._retries
         while True:
-            if not (may_follow and self._runner.is_there(_job_id(self._pipeline, step, entry))):
+            if not (may_follow and self._runner.is_there(_job_id(self._pipeline, step.stage, entry))):
                 entry.attempts += 1
             may_follow = False
             # Kept before it starts, so that the next call knows under which name it runs.
             self._save()
             log = StageLog(lambda line: self._watcher.says(step.stage, line))
-            ended = self._runner.run(list(step.command), _job_id(self._pipeline, step, entry), log, self._still_ours)
+            job_id = _job_id(self._pipeline, step.stage, entry)
+            ended = self._runner.run(list(step.command), job_id, log, self._still_ours)
             self._still_ours()
-            if log.text:
+            with contextlib.suppress(StoreUnavailableError):
                 self._store.put(self._log_key(step.stage), log.text.encode(), content_type="text/plain; charset=utf-8")
             if ended.exit_code == 0:
                 return log
@@ -224,9 +228,9 @@ def _judge(pipeline: Pipeline, step: Step, record: Record) -> Verdict:
     return judge(step, record.stages.get(step.stage), now(), refresh_days)
 
 
-def _job_id(pipeline: Pipeline, step: Step, entry: StageRecord) -> str:
+def _job_id(pipeline: Pipeline, stage: str, entry: StageRecord) -> str:
     """Of this attempt alone: the same inputs may come back one day."""
-    return f"{pipeline.name}-{step.stage}-{step.key}-{entry.started_at:%Y%m%d%H%M%S}-{entry.attempts}"
+    return f"{pipeline.name}-{stage}-{entry.key}-{entry.started_at:%Y%m%d%H%M%S}-{entry.attempts}"
 
 
 def _moment() -> str:

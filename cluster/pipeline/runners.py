@@ -34,6 +34,9 @@ class Runner(Protocol):
     def is_there(self, job_id: str) -> bool:
         """Whether an attempt of before runs on without us, or has ended well without anyone to hear of it."""
 
+    def stop(self, job_id: str) -> None:
+        """Stop an attempt of before that may run on."""
+
 
 class LocalRunner:
     """Processes of this machine."""
@@ -54,12 +57,17 @@ class LocalRunner:
         log.close()
         code = process.returncode
         if code < 0 or code in _KILLED:
+            # What it had started is gone before it is started again.
+            self._family.end()
             return Ended(None, f"it was killed ({-code if code < 0 else code - 128})")
         return Ended(code, f"it ended with exit code {code}")
 
     def is_there(self, job_id: str) -> bool:
         """Never: a process ends with the pipeline that started it."""
         return False
+
+    def stop(self, job_id: str) -> None:
+        """It has ended with the pipeline that started it."""
 
 
 @contextlib.contextmanager
