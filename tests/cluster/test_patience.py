@@ -55,7 +55,7 @@ def test_a_patient_store_waits_with_every_call(away: tuple[Store, Gate]) -> None
     ]
     results: list[object] = []
     with closed_for(gate, AWAY_S):
-        threads = [threading.Thread(target=lambda call=call: results.append(call())) for call in calls]  # type: ignore[misc]
+        threads = [threading.Thread(target=lambda call=call: results.append(call())) for call in calls]
         for thread in threads:
             thread.start()
         time.sleep(1)

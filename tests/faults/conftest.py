@@ -33,6 +33,10 @@ from training.dataset import PrepareOptions, prepare
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "moto", "AWS_SECRET_ACCESS_KEY": "moto", "AWS_REGION": "us-east-1"}
 _OTHERS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "RAY_ADDRESS")
+# How long an outage of the store or a line lasts, and how long the store is slow after it.
+AWAY_S = 60.0
+SLOW_S = float(os.environ.get("ONESHEET_TEST_SLOW_S", "15"))
+_SLOW_BY_S = 0.2
 _GENRES = ("Drama", "Comedy", "Horror")
 
 
@@ -77,6 +81,19 @@ class Ground:
                 if title in " ".join(process.cmdline()):
                     found.append(process)
         return found
+
+    def outage(self, command: Command) -> float:
+        """The store does not answer for a minute, then slowly, then as before; tells when it was back."""
+        self.gate.close()
+        time.sleep(AWAY_S)
+        self.gate.delay_s = _SLOW_BY_S
+        self.gate.open()
+        back = time.monotonic()
+        # A command that has ended needs no slow store.
+        with suppress(subprocess.TimeoutExpired):
+            command.process.wait(SLOW_S)
+        self.gate.delay_s = 0.0
+        return back
 
     def switch_off(self, node: str) -> None:
         """Kill a node; where it has a network, its connections fall silent, as those of a machine without power."""

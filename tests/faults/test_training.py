@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cluster.store import Store
-from tests.faults.conftest import Command, Ground, measured
+from tests.faults.conftest import AWAY_S, SLOW_S, Command, Ground, measured
 from training.dataset_card import read_card
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(400)]
 
-EPOCHS = 40
+EPOCHS = 30
 _WORKER = "RayTrainWorker"
 
 
@@ -73,10 +73,10 @@ def test_a_line_between_two_workers_that_is_cut_for_a_minute_costs_the_minute(
     other, one = [name for name in ("head", *ground.bed.workers) if ground.titled(name, _WORKER)]
     ground.bed.cut(one, other)
     cut, before = time.monotonic(), last_epoch(command)
-    time.sleep(60)
+    time.sleep(AWAY_S)
     ground.bed.mend(one, other)
-    mended = time.monotonic()
-    went_on = command.when("epoch ", since=mended, longest_s=200)
+    # What was under way as the line broke may still be told.
+    went_on = command.when("epoch ", since=cut + 2, longest_s=200)
     result = command.end()
     assert epochs_of(learnt_from, result["version"]) == list(range(1, EPOCHS + 1))
     restarted = [line for at, line in command.said if at > cut and line.startswith("going on from")]
@@ -90,19 +90,13 @@ def test_a_line_between_two_workers_that_is_cut_for_a_minute_costs_the_minute(
     )
 
 
+@pytest.mark.timeout(400 + SLOW_S)
 def test_a_store_that_is_away_for_a_minute_and_then_slow_does_not_end_a_run(ground: Ground, learnt_from: Store) -> None:
-    ground.need_disk()
     command = train(ground, learnt_from, workers=1)
     command.when("epoch 3/")
-    ground.gate.close()
     cut = time.monotonic()
-    time.sleep(60)
-    ground.gate.open()
-    ground.gate.delay_s = 0.2
-    back = time.monotonic()
+    back = ground.outage(command)
     went_on = command.when("epoch ", since=back, longest_s=200)
-    time.sleep(20)
-    ground.gate.delay_s = 0.0
     result = command.end()
     assert epochs_of(learnt_from, result["version"]) == list(range(1, EPOCHS + 1))
     restarted = [line for at, line in command.said if at > cut and line.startswith("going on from")]
