@@ -86,7 +86,7 @@ def test_a_line_between_two_workers_that_is_cut_for_a_minute_costs_the_minute(
         between=f"{one} {other}",
         epoch=before,
         restarts=len(restarted),
-        went_on_s=went_on - mended,
+        went_on_s_after_cut=went_on - cut,
     )
 
 
