@@ -30,7 +30,7 @@ from serving.batching import Batched
 from serving.predictor import Predictor
 from serving.runtimes import load_runtime
 from training.registry import Registry
-from training.runtimes import Images, Runtime, RuntimeName, Scores, available_cores
+from training.runtimes import Features, Images, Runtime, RuntimeName, Scores, available_cores
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -55,6 +55,9 @@ class _Counted:
         self.calls += 1
         self.posters += len(images)
         return self._runtime(images)
+
+    def embed(self, images: Images) -> Features:
+        return self._runtime.embed(images)
 
 
 def main(

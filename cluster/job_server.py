@@ -72,7 +72,7 @@ def is_unknown(error: Exception) -> bool:
 
 
 def gist(error: object) -> str:
-    """The sentence in an error, or in a job's message; the job server sends its whole traceback, whose last line it is."""
+    """The sentence in an error or a job's message; the job server sends its whole traceback, whose last line it is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
     return lines[-1] if "Traceback" in lines[0] else lines[0]
 

@@ -83,8 +83,8 @@ class JobRunner:
             except (OSError, RuntimeError) as error:
                 if time.monotonic() - heard > _SILENCE_TIMEOUT_S:
                     raise ClusterError(
-                        f"the job server at {self._server.address} no longer answers ({gist(error)}); job {job_id} may run "
-                        "on: run the same command again to follow it"
+                        f"the job server at {self._server.address} no longer answers ({gist(error)}); job {job_id} "
+                        "may run on: run the same command again to follow it"
                     ) from error
             time.sleep(_LOOK_S)
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from cluster.errors import ClusterError
-from cluster.jobs import job_client
+from cluster.job_server import job_client
 from cluster.nodes import node_environment, token_mode
 from cluster.processes import kill_all, marked, with_descendants
 from cluster.testbed.disk import empty_disk, fill_disk

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from cluster.jobs import JobStatus, job_client, submit
+from cluster.job_server import JobServer, job_client
+from cluster.jobs import submit
 from cluster.testbed.bed import HEAD
 from tests.faults.conftest import Ground, measured
 
@@ -25,9 +26,8 @@ def ask(ground: Ground, node: str, job: str) -> str:
     said: list[str] = []
     program = _ASK_A_WORKER % ground.bed.node(node).address
     command = ["python", "-c", program]
-    url = ground.bed.dashboard_url
-    result = submit(command, address=url, submission_id=job, write_log=said.append)
-    assert result.status == JobStatus.SUCCEEDED, "".join(said)
+    result = submit(command, server=JobServer(ground.bed.dashboard_url), job_id=job, write_log=said.append)
+    assert result.status == "SUCCEEDED", "".join(said)
     return "".join(said)
 
 
