@@ -75,13 +75,14 @@ def environment(host: str) -> Iterator[dict[str, str]]:
 def mended(configuration: str, host: str | None = None) -> str:
     """Ray's configuration of HAProxy with what Ray has no settings for.
 
-    Its pages of statistics for this machine alone; the caller's address told to the replicas, and none that a caller
-    makes up; a 502, 503 or 504 as it is and not as 500, for clients know to try again. host: to listen on, else Ray's.
+    Its pages of statistics for this machine alone; the caller's address told to the replicas, at the right of what the
+    caller says of itself, which only `trusted_proxies` has believed; a 502, 503 or 504 as it is and not as 500, for
+    clients know to try again. host: to listen on, else Ray's.
     """
     text = re.sub(r"((?:frontend prometheus|listen stats)\n\s*bind )\*?:", r"\g<1>127.0.0.1:", configuration)
     listen = r"(frontend http_frontend\n\s*bind )(\S*):(\d+)"
     address = (f"[{host}]" if ":" in host else host) if host else r"\2"
-    text = re.sub(listen, rf"\g<1>{address}:\3\n    http-request del-header X-Forwarded-For", text)
+    text = re.sub(listen, rf"\g<1>{address}:\3", text)
     text = re.sub(r"^\s*errorfile \d+ .*\n", "", text, flags=re.MULTILINE)
     return re.sub(r"^(defaults\n)", r"\1    option forwardfor\n", text, flags=re.MULTILINE)
 

@@ -99,7 +99,7 @@ HTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
         try:
             assert started.stdout is not None
             proxy = psutil.Process(int(started.stdout.readline()))
-            assert answer(port) == '["127.0.0.1"]'
+            assert answer(port) == '["203.0.113.7", "127.0.0.1"]', "the proxy's word is the right-most"
             started.send_signal(signal.SIGKILL)
             proxy.wait(10)
         finally:
