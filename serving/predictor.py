@@ -98,7 +98,7 @@ class Predictor:
         self._max_batch = max_batch
         # Keras and TensorFlow take half a gigabyte and seconds: not everybody asks for an explanation.
         self._heat_maps = Once(lambda: HeatMaps(load_model()))
-        self.finder = Finder(runtime, index, card) if index is not None else None
+        self.finder = Finder(runtime.embed, index, card) if index is not None else None
 
     @property
     def version(self) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from training.bundle import BundleCard, BundleError
-from training.runtimes import Runtime
 from training.similar import PosterIndex, SimilarPoster
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,15 @@ class Found:
 
 
 class Finder:
-    """A bundle's runtime and its index, warm. Safe to call from several threads."""
+    """What a bundle's model sees and the bundle's index, warm. Safe to call from several threads."""
 
-    def __init__(self, runtime: Runtime, index: PosterIndex, card: BundleCard) -> None:
-        """Raises BundleError for an index that is not of this model."""
+    def __init__(self, embedder: Callable[[Pixels], Any], index: PosterIndex, card: BundleCard) -> None:
+        """embedder: of the bundle's model, uint8 [N, H, W, 3] → float32 [N, F].
+
+        Raises BundleError for an index that is not of this model.
+        """
         self.index = index
-        self._runtime = runtime
+        self._embedder = embedder
         blank = np.zeros((1, card.height_px, card.width_px, 3), np.uint8)
         try:
             # The first caller waits for no graph.
@@ -39,11 +44,11 @@ class Finder:
         except BundleError as error:
             raise BundleError(f"bundle {card.version} is refused: {error}") from error
 
-    def nearest(self, pixels: np.ndarray[Any, np.dtype[np.uint8]], *, top: int) -> list[tuple[SimilarPoster, ...]]:
+    def nearest(self, pixels: Pixels, *, top: int) -> list[tuple[SimilarPoster, ...]]:
         """The most similar posters for each of uint8 [N, H, W, 3]."""
-        return [tuple(posters) for posters in self.index.nearest(self._runtime.embed(pixels), top)]
+        return [tuple(posters) for posters in self.index.nearest(self._embedder(pixels), top)]
 
-    def find(self, read: list[tuple[np.ndarray[Any, np.dtype[np.uint8]], float]], *, top: int) -> list[Found]:
+    def find(self, read: list[tuple[Pixels, float]], *, top: int) -> list[Found]:
         """As `nearest`, of pixels and the milliseconds that their reading took."""
         if not read:
             return []
