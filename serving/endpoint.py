@@ -85,6 +85,9 @@ def running(
             url = address(host, port)
             yield Endpoint(url, served_version(url))
         finally:
+            # Serve's own end takes its proxies first, and with them what the replicas still have in hand.
+            with contextlib.suppress(Exception):
+                serve.delete(APP_NAME)
             serve.shutdown()
 
 
