@@ -22,9 +22,9 @@ def _endpoint(where: Where) -> Section:
         raise ServingError(f"no endpoint answers at {url} ({type(error).__name__}): onesheet serve") from error
     try:
         told = json.loads(answer.data)
-    except ValueError as error:
-        raise ServingError(f"what answers at {url} is no endpoint of ours: status {answer.status}") from error
-    if not isinstance(told, dict):
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or (answer.status, "version" in told) not in ((200, True), (503, False)):
         raise ServingError(f"what answers at {url} is no endpoint of ours: status {answer.status}")
     if answer.status == 200:
         state = f"ready, serves {escape(str(told.get('version')))}"
