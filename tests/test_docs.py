@@ -43,15 +43,19 @@ def test_every_command_in_the_documents_exists_with_its_options(document: str, l
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[0] in targets
         return
-    command: Any = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
+    command = root
     while hasattr(command, "commands"):
         default = getattr(command, "default_command", None)
         name = words.pop(0) if words and (words[0] in command.commands or not default) else default
         assert name in command.commands, f"{document}: onesheet has no command {name!r}"
         command = command.commands[name]
     options = {option for parameter in command.params for option in parameter.opts}
-    if command.name == "submit" and "train" in words:
-        words = words[: words.index("train")]
+    if command.name == "submit" and (below := next((word for word in words if word in root.commands), None)):
+        # What follows is a command of its own.
+        place = words.index(below)
+        test_every_command_in_the_documents_exists_with_its_options(document, shlex.join(["onesheet", *words[place:]]))
+        words = words[:place]
     assert {word for word in words if word.startswith("--")} <= options
 
 
