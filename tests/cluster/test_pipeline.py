@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 
 STAGES = ("crawl", "prepare", "train", "evaluate", "promote")
 TITLES, AT_FIRST, EPOCHS = 90, 70, 30
+IN_FLIGHT = 32
 TABLES: dict[str, dict[str, object]] = {
     "crawl": {"height": 120},
     "prepare": {"min-posters": 2},
@@ -46,6 +47,11 @@ def nightly(site: Site, swift_server: S3Server, tmp_path_factory: pytest.TempPat
         yield found
 
 
+def images_asked(site: Site) -> dict[str, int]:
+    """How often each poster was asked for."""
+    return {path: count for path, count in site.requests().items() if path.startswith("/images/")}
+
+
 def write_catalog(nightly: Nightly, site: Site, titles: int) -> None:
     import httpx
 
@@ -68,8 +74,10 @@ def test_killed_in_every_stage_it_goes_on_and_does_nothing_twice(nightly: Nightl
     assert [card.version for card in Registry(nightly.store).versions()] == [told["version"]]
     assert len(list(nightly.store.folders("datasets/"))) == 1
     assert nightly.epochs() == list(range(1, EPOCHS + 1))
-    images = [count for path, count in site.requests().items() if path.startswith("/images/")]
-    assert set(images) == {1}
+    requests = images_asked(site)
+    # Of those that were in flight when the crawl was cut off some are asked for again.
+    assert max(requests.values()) <= 2
+    assert sum(requests.values()) <= len(requests) + IN_FLIGHT
     assert nightly.posters() == nightly.record.stages["crawl"].result["stored"] > 50
 
 
@@ -118,6 +126,7 @@ def test_a_bad_option_is_said_before_hours_of_crawling(nightly: Nightly, site: S
 
 def test_a_grown_catalogue_makes_a_new_model_which_is_not_promoted_as_it_is_worse(nightly: Nightly, site: Site) -> None:
     production = Registry(nightly.store).production_or_raise().version
+    before = images_asked(site)
     nightly.write({**TABLES, "train": {"architecture": "cnn_small@48x32", "epochs": 1, "learning-rate": 1e-7}})
     told = nightly.finish()
     assert outcomes(told) == dict.fromkeys(STAGES, "ran"), told
@@ -127,5 +136,6 @@ def test_a_grown_catalogue_makes_a_new_model_which_is_not_promoted_as_it_is_wors
     assert Registry(nightly.store).production_or_raise().version == production
     # Production was not trained on any poster that is for testing now: splits stay as a catalogue grows.
     assert nightly.record.stages["promote"].result["notes"] == []
-    images = [count for path, count in site.requests().items() if path.startswith("/images/")]
-    assert set(images) == {1}, "what was fetched is not fetched again"
+    after = images_asked(site)
+    assert {path: after[path] for path in before} == before, "what was fetched is not fetched again"
+    assert len(after) > len(before)

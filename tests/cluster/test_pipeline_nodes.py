@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from cluster.nodes import LocalCluster, connect, local_cluster
-from cluster.settings import load_settings
+from cluster.nodes import LocalCluster, local_cluster
 from crawler.site.faults import Faults
 from crawler.site.server import running_site
 from tests.cluster.pipelines import Nightly, outcomes
@@ -34,30 +35,44 @@ POSTERS, WORKERS, CPUS, EPOCHS = 300, 2, 2, 60
 class Workers:
     """The worker nodes of a cluster whose head has no CPU: what runs, runs on them."""
 
-    def __init__(self, head: LocalCluster) -> None:
-        self._head = head
+    def __init__(self, head: LocalCluster, folder: Path) -> None:
+        self._head, self._folder = head, folder
         self._running: list[subprocess.Popen[bytes]] = []
+        self._starting: list[threading.Thread] = []
+        # Two that start at once on one machine take each other's ports.
+        self._one_at_a_time = threading.Lock()
+        self._numbers = itertools.count(1)
 
-    def start(self, count: int) -> None:
-        """More nodes, which join within seconds."""
+    def start(self) -> None:
+        """One more node; returns once it has joined."""
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={self._head.address}", "--block"]
         options = [f"--num-cpus={CPUS}", "--disable-usage-stats", "--object-store-memory=200000000"]
-        for _ in range(count):
-            node = subprocess.Popen(
-                [*command, *options],
-                env={**os.environ, **self._head.environment()},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        with self._one_at_a_time:
+            log = self._folder / f"node-{next(self._numbers)}.log"
+            with log.open("wb") as said:
+                node = subprocess.Popen(
+                    [*command, *options],
+                    env={**os.environ, **self._head.environment()},
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             self._running.append(node)
+            deadline = time.monotonic() + 120
+            while "Ray runtime started" not in log.read_text(errors="replace"):
+                assert node.poll() is None, log.read_text(errors="replace")[-2000:]
+                assert time.monotonic() < deadline, "a node did not join"
+                time.sleep(0.2)
 
     def kill_one(self) -> None:
-        """SIGKILL for the oldest, and another one in its place, as a cloud gives it."""
+        """SIGKILL for the oldest, and another one in its place within seconds, as a cloud gives it."""
         self._kill(self._running.pop(0))
-        self.start(1)
+        self._starting.append(threading.Thread(target=self.start))
+        self._starting[-1].start()
 
     def end(self) -> None:
+        for thread in self._starting:
+            thread.join()
         while self._running:
             self._kill(self._running.pop())
 
@@ -69,16 +84,6 @@ class Workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         node.wait()
-
-    def wait_until_joined(self) -> None:
-        """Until all that were started are there."""
-        import ray
-
-        deadline = time.monotonic() + 120
-        with connect(load_settings(ray_address=self._head.address)):
-            while ray.cluster_resources().get("CPU", 0) < CPUS * len(self._running):
-                assert time.monotonic() < deadline, "a node did not join"
-                time.sleep(0.3)
 
 
 @pytest.fixture
@@ -94,11 +99,11 @@ def head(store: str) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def workers(head: LocalCluster) -> Iterator[Workers]:
-    found = Workers(head)
+def workers(head: LocalCluster, tmp_path: Path) -> Iterator[Workers]:
+    found = Workers(head, tmp_path)
     try:
-        found.start(WORKERS)
-        found.wait_until_joined()
+        for _ in range(WORKERS):
+            found.start()
         yield found
     finally:
         found.end()
