@@ -61,6 +61,12 @@ class Yard:
     material: Material
     catalog: Path
     epochs: int
+    cores: float
+
+    def limit(self, *, is_limited: bool) -> None:
+        """Let the nodes take their part of a core from now on, or all that they can get."""
+        for worker in self.bed.workers:
+            _limit(self.bed, worker, self.cores if is_limited else None)
 
     def onesheet(self, *words: object) -> dict[str, Any]:
         """Run a command to its end; its result."""
@@ -125,10 +131,13 @@ def serve(yard: Yard, nodes: int) -> float:
         registry.promote(registry.versions()[0].version)
     port = free_ports(1)[0]
     how = ("--store", store.root, "--port", port, "--min-replicas", nodes, "--max-replicas", nodes)
+    # A start is not what is measured.
+    yard.limit(is_limited=False)
     server = yard.begin("serve", *how)
     try:
         assert server.stdout
         server.stdout.readline()
+        yard.limit(is_limited=True)
         return _answers_a_second(f"http://127.0.0.1:{port}/v1/predict", yard.material.paths()[0].read_bytes())
     finally:
         server.terminate()
@@ -182,18 +191,14 @@ def main(
         catalog = _write_catalog(folder / "films.csv", material)
         wanted = Wanted(nodes=max(NODES) + 1, head_cpus=0, environment={"TF_NUM_INTRAOP_THREADS": "1"})
         with running_bed(wanted) as bed:
-            yard = Yard(bed, folder, material, catalog, epochs)
-            for worker in bed.workers:
-                _limit(bed, worker, cores)
-            try:
-                for each in chosen:
-                    measure, unit = STAGES[each]
-                    rates = [measure(yard, count) for count in NODES]
-                    shown = (f"{rate:,.1f}" for rate in rates)
-                    table.add_row(each, unit, *shown, *(f"{rate / rates[0]:.2f}" for rate in rates[1:]))
-            finally:
-                bed_name = bed.record.name
-    _unlimit(bed_name)
+            yard = Yard(bed, folder, material, catalog, epochs, cores)
+            yard.limit(is_limited=True)
+            for each in chosen:
+                measure, unit = STAGES[each]
+                rates = [measure(yard, count) for count in NODES]
+                shown = (f"{rate:,.1f}" for rate in rates)
+                table.add_row(each, unit, *shown, *(f"{rate / rates[0]:.2f}" for rate in rates[1:]))
+    _forget_limits(bed.record.name)
     console.print(f"$ python -m benchmarks.scaling {' '.join(sys.argv[1:])}")
     console.print(f"{material.origin}; each node {cores} of {os.cpu_count()} cores")
     console.print(table)
@@ -217,24 +222,27 @@ def _write_catalog(path: Path, material: Material) -> Path:
     return path
 
 
-def _limit(bed: Bed, node: str, cores: float) -> None:
-    """From now on all that a node starts shares so much of a core."""
+def _limit(bed: Bed, node: str, cores: float | None) -> None:
+    """From now on all that a node has started shares so much of a core; None for no limit."""
     group = _group(bed.record.name) / node
-    group.mkdir(parents=True)
-    quota = int(_PERIOD_US * cores)
+    is_new = not group.exists()
+    group.mkdir(parents=True, exist_ok=True)
+    quota = None if cores is None else int(_PERIOD_US * cores)
     if (_CGROUPS / "cgroup.controllers").exists():
         for parent in (_CGROUPS, group.parent):
             (parent / "cgroup.subtree_control").write_text("+cpu")
-        (group / "cpu.max").write_text(f"{quota} {_PERIOD_US}")
+        (group / "cpu.max").write_text(f"{'max' if quota is None else quota} {_PERIOD_US}")
     else:
         (group / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
-        (group / "cpu.cfs_quota_us").write_text(str(quota))
-    for process in bed.processes(node):
+        (group / "cpu.cfs_quota_us").write_text(str(-1 if quota is None else quota))
+    # What these start is in their group.
+    for process in bed.processes(node) if is_new else ():
         with suppress(ProcessLookupError, psutil.Error):
             (group / "cgroup.procs").write_text(str(process.pid))
 
 
-def _unlimit(name: str) -> None:
+def _forget_limits(name: str) -> None:
+    """The groups are empty once the nodes are gone."""
     for group in (*_group(name).glob("worker*"), _group(name)):
         with suppress(OSError):
             group.rmdir()

@@ -52,9 +52,9 @@ class Crawl:
 
 @pytest.fixture
 def crawl(ground: Ground, tmp_path: Path) -> Iterator[Crawl]:
-    titles, catalog = 300, tmp_path / "films.csv"
+    titles, catalog = 150, tmp_path / "films.csv"
     with ExitStack() as stack:
-        slowly = Faults.parse("slow=1", slow_s=2.0)
+        slowly = Faults.parse("slow=1", slow_s=1.0)
         site = stack.enter_context(running_site(titles=titles, faults=slowly, write_catalog=catalog))
         door = stack.enter_context(gate(site.url, "0.0.0.0"))
         store = ground.store()
@@ -104,11 +104,11 @@ def test_a_full_disk_of_a_node_costs_nothing_that_the_store_has(crawl: Crawl) ->
     crawl.ground.need_disk()
     crawl.ground.bed.fill("worker1")
     full, before = time.monotonic(), crawl.done
-    more = crawl.rows_after(before + 60)
+    more = crawl.rows_after(before + 20)
     crawl.ground.bed.empty("worker1")
     crawl.assert_whole()
     again = [line for at, line in crawl.command.said if at > full and "started again" in line]
-    measured("crawl", "disk full", restarts=len(again), sixty_rows_more_s=more - full)
+    measured("crawl", "disk full", restarts=len(again), twenty_rows_more_s=more - full)
 
 
 @pytest.mark.timeout(300 + SLOW_S)
