@@ -8,7 +8,6 @@ import shlex
 from functools import cache
 from typing import Any
 
-
 import typer
 from typer.exceptions import TyperException
 
@@ -36,13 +35,17 @@ def _onesheet(words: list[str]) -> None:
         if name not in command.commands:
             raise WrongCommandError(f"onesheet has no command {name!r}")
         command = command.commands[name]
+    parser = command.make_parser(command.context_class(command, info_name=name, **command.context_settings))
     try:
-        # Missing arguments and placeholders pass, unknown options do not.
-        context = command.make_context(name, list(words), resilient_parsing=True)
+        # Only what is there is looked at: documents leave out arguments and put words in the place of values.
+        given, *_ = parser.parse_args(args=list(words))
     except TyperException as error:
+        # Prose names an option without its value.
+        if "requires an argument" in str(error):
+            return
         raise WrongCommandError(f"onesheet {name}: {error}") from error
-    if name == "submit":
-        _onesheet(list(context.params["command"] or []))
+    if name == "submit" and given.get("command"):
+        _onesheet(list(given["command"]))
 
 
 @cache
@@ -69,7 +72,7 @@ def _python(words: list[str]) -> None:
 
 
 def _scrapy(words: list[str]) -> None:
-    from scrapy.cmdline import _get_commands_dict  # noqa: PLC2701
+    from scrapy.cmdline import _get_commands_dict
     from scrapy.spiderloader import SpiderLoader
     from scrapy.utils.project import get_project_settings
 

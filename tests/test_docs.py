@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
 from cluster.settings import Settings
 from crawler.outcomes import Reason
 from crawler.sources import BUILT_IN
-from onesheet import app
+from tests import command_lines
 from tests.conftest import ROOT
 
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "SECURITY.md",
+    ROOT / "infra" / "README.md",
+    # reference/ is written when the site is built.
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "reference"),
 ]
 # In a code block a line, elsewhere between backticks; `…`, `|` and a comment end the command.
-COMMAND = re.compile(r"(?:^ {4}|`)(?:[A-Z_]+=\S+ )*((?:onesheet|make) [^`\n#|…]*)", re.MULTILINE)
+COMMAND = re.compile(
+    rf"(?:^ {{4}}|`)(?:[A-Z_]+=\S+ )*((?:{'|'.join(command_lines.PROGRAMS)}) [^`\n#|…]*)", re.MULTILINE
+)
 
 
 def commands() -> list[tuple[str, str]]:
@@ -38,25 +40,35 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "line"), commands())
 def test_every_command_in_the_documents_exists_with_its_options(document: str, line: str):
-    program, *words = shlex.split(line)
-    if program == "make":
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert words[0] in targets
-        return
-    root: Any = typer.main.get_command(app)
-    command = root
-    while hasattr(command, "commands"):
-        default = getattr(command, "default_command", None)
-        name = words.pop(0) if words and (words[0] in command.commands or not default) else default
-        assert name in command.commands, f"{document}: onesheet has no command {name!r}"
-        command = command.commands[name]
-    options = {option for parameter in command.params for option in parameter.opts}
-    if command.name == "submit" and (below := next((word for word in words if word in root.commands), None)):
-        # What follows is a command of its own.
-        place = words.index(below)
-        test_every_command_in_the_documents_exists_with_its_options(document, shlex.join(["onesheet", *words[place:]]))
-        words = words[:place]
-    assert {word for word in words if word.startswith("--")} <= options
+    # A process in the background, output into a file, or one command for another's argument: the rest is the shell's.
+    command_lines.check(re.split(r" [&<>]|\$\(", line)[0])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "onesheet bake",
+        "onesheet train --wings 2",
+        "onesheet submit train --wings 2",
+        "onesheet crawl report --wings 2",
+        "make bread",
+        "python -m benchmarks.bread",
+        "scrapy crawl spiders",
+    ],
+)
+def test_a_command_that_does_not_exist_would_be_found(line: str):
+    with pytest.raises(command_lines.WrongCommandError):
+        command_lines.check(line)
+
+
+def test_every_file_of_infra_that_is_named_is_there():
+    named = {
+        (document.name, path)
+        for document in DOCUMENTS
+        for path in re.findall(r"(?<![\w/.])infra/[\w./-]*\w", document.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert [each for each in named if not (ROOT / each[1]).exists()] == []
 
 
 def test_every_setting_is_documented_with_its_default():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import urllib.request
-from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -30,11 +31,11 @@ def config() -> dict[str, Any]:
 
 
 def test_ray_finds_nothing_wrong_with_the_cluster(config: dict[str, Any]):
-    validate_config(config)
-    validate_config(prepare_config(config))
-    config["available_node_types"]["crawler"]["max_worker"] = 3
+    whole = prepare_config(config)
+    validate_config(whole)
+    whole["available_node_types"]["crawler"]["max_worker"] = 3
     with pytest.raises(Exception, match="max_worker"):
-        validate_config(config)
+        validate_config(whole)
 
 
 def test_crawlers_and_trainers_come_and_go_on_spot_nodes_and_the_head_stays(config: dict[str, Any]):
@@ -108,8 +109,14 @@ def become(server: S3Server, policy: str, monkeypatch: pytest.MonkeyPatch) -> No
     iam.create_user(UserName="node")
     iam.put_user_policy(UserName="node", PolicyName="bucket", PolicyDocument=json.dumps(json.loads(policy)))
     key = iam.create_access_key(UserName="node")["AccessKey"]
-    request = urllib.request.Request(f"{server.endpoint_url}/moto-api/reset-auth", data=b"0", method="POST")
-    urllib.request.urlopen(request).close()
+    httpx.post(f"{server.endpoint_url}/moto-api/reset-auth", content=b"0").raise_for_status()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
+def test_the_documents_cost_table_is_what_its_formulas_give():
+    made = subprocess.run([sys.executable, FOLDER / "costs.py"], check=True, capture_output=True, text=True).stdout
+    assert made in (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
+    millions = [line for line in made.splitlines() if line.startswith("| 1,000,000 ")]
+    assert millions[0].split("|")[3].strip() == f"{1_000_000 / 40 / 3600:.1f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import tomllib
 from typing import Any
 
 import kubernetes_validate
@@ -61,7 +62,7 @@ def test_a_misspelled_field_is_found(kind: str, path: list[Any]):
     for step in path[:-1]:
         node = node[step]
     node[path[-1]] = "x"
-    with pytest.raises(Exception, match="Additional properties|additionalProperties|not allowed|unexpected"):
+    with pytest.raises(Exception, match=r"Additional properties|additionalProperties|not allowed|unexpected"):
         validate(manifest)
 
 
@@ -155,9 +156,19 @@ def test_no_pod_is_reached_without_a_policy_that_says_so(name: str):
 
 
 def test_every_command_that_a_manifest_runs_exists():
-    cron = one(overlay("cloud"), "CronJob", "onesheet-pipeline")
-    (pod,) = pod_specs(cron)
-    assert pod["containers"][0]["args"][:2] == ["onesheet", "submit"]
-    assert pod["containers"][0]["args"][2] in EXPECTED_COMMANDS
     for job in jobs():
         command_lines.check(job["spec"]["entrypoint"])
+    (pod,) = pod_specs(one(overlay("cloud"), "CronJob", "onesheet-pipeline"))
+    program, command, path, *_ = pod["containers"][0]["args"]
+    assert (program, path) == ("onesheet", "/etc/onesheet/pipeline.toml")
+    assert command in EXPECTED_COMMANDS
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_pipelines_file_holds_options_that_its_stages_take(name: str):
+    manifests = overlay(name)
+    plan = tomllib.loads(one(manifests, "ConfigMap", "onesheet-pipeline")["data"]["pipeline.toml"])
+    assert plan["catalog"] == one(manifests, "ConfigMap")["data"]["CATALOG"]
+    for stage in ("crawl", "prepare", "train"):
+        options = " ".join(f"--{option} {value}" for option, value in plan.get(stage, {}).items())
+        command_lines.check(f"onesheet {stage} {options}")
