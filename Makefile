@@ -75,4 +75,4 @@ lock: setup ## choose new versions for requirements.lock (needs uv)
 		--no-header --upgrade --output-file requirements.lock
 
 clean: ## remove the environment, caches and the demo's data
-	rm -rf .venv build demo onesheet-data .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf .venv build docs/reference demo onesheet-data .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

@@ -18,6 +18,8 @@ extensions = ["myst_parser"]
 # The blocks of commands are indented, as on a terminal; none of them is a language to colour.
 highlight_language = "none"
 myst_heading_anchors = 3
+# Two hyphens are an option.
+smartquotes = False
 html_theme = "furo"
 html_title = "onesheet"
 html_show_copyright = False

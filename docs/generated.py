@@ -79,7 +79,7 @@ def metrics_page() -> str:
     ]
     return _page(
         "Metrics",
-        "Ray exports them on each node, with labels of its own besides these. A histogram has `_bucket`, `_sum` and `_count`.",
+        "Ray exports them on each node, with labels of its own too. A histogram has `_bucket`, `_sum` and `_count`.",
         _table(("metric", "kind", "labels", "what"), rows),
     )
 

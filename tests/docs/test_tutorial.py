@@ -29,7 +29,7 @@ def free_port() -> int:
 
 def script(site_port: int, port: int) -> str:
     """The tutorial's blocks after the installation, with ports that are free here."""
-    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "start" / "tutorial.md").read_text(encoding="utf-8")
     lines = [line.strip() for line in re.findall(r"^ {4}(.+)$", text, re.MULTILINE)]
     typed = []
     for line in lines[lines.index("export ONESHEET_STORE=$PWD/onesheet-data") :]:
