@@ -55,8 +55,7 @@ def up(wanted: Wanted, name: str = DEFAULT_NAME) -> Bed:
         raise ClusterError(f"{wanted.nodes} nodes of {wanted.cpus_per_node} CPUs: at least one node")
     with locked(name):
         folder = folder_of(name)
-        if folder.exists():
-            raise ClusterError(f"a cluster {name!r} is there already; remove it first: onesheet cluster down {name}")
+        _require_absent(name)
         folder.mkdir()
         try:
             bed = Bed(_planned(wanted, name))
@@ -82,12 +81,19 @@ def down(name: str = DEFAULT_NAME) -> bool:
 def running_bed(wanted: Wanted, name: str | None = None) -> Iterator[Bed]:
     """A testbed within the block, removed with it, and also when this process is killed."""
     name = name or f"t{os.getpid()}"
+    # Before there is anybody to remove it.
+    _require_absent(name)
     keeper = [sys.executable, "-m", "cluster.testbed.keeper", name]
     with subprocess.Popen(keeper, stdin=subprocess.PIPE, start_new_session=True, cwd=_ROOT):  # noqa: S603
         try:
             yield up(wanted, name)
         finally:
             down(name)
+
+
+def _require_absent(name: str) -> None:
+    if folder_of(name).exists():
+        raise ClusterError(f"a cluster {name!r} is there already; remove it first: onesheet cluster down --name {name}")
 
 
 def _planned(wanted: Wanted, name: str) -> Record:
