@@ -66,13 +66,15 @@ PEERS = ("FastAPI, Keras", "BentoML", "LitServe")
 class Contender:
     """A server: its command, where PORT is put in, and the path that takes posters.
 
-    environment: the name of its requirements, for an environment of its own.
+    environment: the name of its requirements, for an environment of its own. takes_json: base64 in JSON; LitServe
+    cannot hand an uploaded file to its workers.
     """
 
     name: str
     command: tuple[str, ...]
     path: str = "/predict"
     environment: str | None = None
+    takes_json: bool = False
 
 
 CONTENDERS = (
@@ -94,7 +96,7 @@ CONTENDERS = (
         ("-m", "bentoml", "serve", "bento:Posters", "--host", "127.0.0.1", "--port", "PORT"),
         environment="bentoml",
     ),
-    Contender(PEERS[2], ("lit.py", "PORT"), environment="litserve"),
+    Contender(PEERS[2], ("lit.py", "PORT"), environment="litserve", takes_json=True),
 )
 
 
@@ -126,7 +128,7 @@ class Bench:
         self._posters.mkdir()
         for path in found.paths():
             shutil.copyfile(path, self._posters / path.name)
-        self._bodies = load.bodies([path.read_bytes() for path in found.paths()])
+        self._bytes = [path.read_bytes() for path in found.paths()]
         made = [sys.executable, "-m", "benchmarks.serving_peers.bundle", _MODEL, str(folder)]
         subprocess.run(made, check=True, stderr=subprocess.DEVNULL)
 
@@ -148,12 +150,11 @@ class Bench:
     def served(self, contender: Contender) -> list[Run]:
         """Of a server, at each concurrency."""
         runs = []
-        with self._running(contender) as (url, server):
+        sent = load.requests(self._bytes, as_json=contender.takes_json)
+        with self._running(contender, sent[0]) as (url, server):
             for concurrency in CONCURRENCIES:
                 found = asyncio.run(
-                    load.press(
-                        url, self._bodies, concurrency=concurrency, seconds=self._seconds, cpu_s=partial(_cpu_s, server)
-                    )
+                    load.press(url, sent, concurrency=concurrency, seconds=self._seconds, cpu_s=partial(_cpu_s, server))
                 )
                 failures = sum(found.failures.values())
                 if failures:
@@ -175,7 +176,7 @@ class Bench:
         return runs
 
     @contextlib.contextmanager
-    def _running(self, contender: Contender) -> Iterator[tuple[str, psutil.Process]]:
+    def _running(self, contender: Contender, first: load.Request) -> Iterator[tuple[str, psutil.Process]]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -196,14 +197,14 @@ class Bench:
             with Family(grace_s=20) as family:
                 process = family.start(command, environment={**kept, **own}, log=log)
                 url = f"http://127.0.0.1:{port}{contender.path}"
-                self._wait(url, family, log)
+                self._wait(url, first, family, log)
                 yield url, psutil.Process(process.pid)
         finally:
             os.chdir(folder)
 
-    def _wait(self, url: str, family: Family, log: Path) -> None:
+    def _wait(self, url: str, first: load.Request, family: Family, log: Path) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
-        request = urllib.request.Request(url, data=self._bodies[0], headers=load.HEADERS)
+        request = urllib.request.Request(url, data=first.body, headers={"Content-Type": first.content_type})
         while True:
             with contextlib.suppress(OSError, urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30):
                 return

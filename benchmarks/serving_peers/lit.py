@@ -1,5 +1,6 @@
 """LitServe with batching: `python lit.py PORT`."""
 
+import base64
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ class Posters(litserve.LitAPI):
         self.model = KerasModel()
 
     def decode_request(self, request: Any) -> Any:
-        return self.model.pixels(request["image"].file.read())
+        return self.model.pixels(base64.b64decode(request["image"]))
 
     def batch(self, inputs: list[Any]) -> Any:
         return np.stack(inputs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
+import json
 import resource
 import time
 from collections.abc import Callable
@@ -12,7 +14,6 @@ from dataclasses import dataclass, field
 import aiohttp
 
 _BOUNDARY = "onesheet-benchmark"
-HEADERS = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
 _WARM_UP_S = 1.5
 
 
@@ -27,16 +28,28 @@ class Load:
     failures: dict[str, int] = field(default_factory=dict)
 
 
-def bodies(posters: list[bytes]) -> list[bytes]:
-    """Each as a multipart body with the field `image`."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent."""
+
+    body: bytes
+    content_type: str
+
+
+def requests(posters: list[bytes], *, as_json: bool = False) -> list[Request]:
+    """Each poster as a multipart body with the field `image`, or as base64 in JSON."""
+    if as_json:
+        texts = (base64.b64encode(poster).decode() for poster in posters)
+        return [Request(json.dumps({"image": text}).encode(), "application/json") for text in texts]
     head = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="poster.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     ).encode()
-    return [head + poster + f"\r\n--{_BOUNDARY}--\r\n".encode() for poster in posters]
+    end = f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return [Request(head + poster + end, f"multipart/form-data; boundary={_BOUNDARY}") for poster in posters]
 
 
-async def press(url: str, sent: list[bytes], *, concurrency: int, seconds: float, cpu_s: Callable[[], float]) -> Load:
+async def press(url: str, sent: list[Request], *, concurrency: int, seconds: float, cpu_s: Callable[[], float]) -> Load:
     """Ask for so long, after a second and a half that do not count. cpu_s: what the server has spent."""
     found = Load()
     began, ends_at = 0.0, time.perf_counter() + _WARM_UP_S + seconds
@@ -45,7 +58,9 @@ async def press(url: str, sent: list[bytes], *, concurrency: int, seconds: float
     async def caller(session: aiohttp.ClientSession) -> None:
         while (start := time.perf_counter()) < ends_at:
             try:
-                async with session.post(url, data=next(places), headers=HEADERS) as answer:
+                request = next(places)
+                headers = {"Content-Type": request.content_type}
+                async with session.post(url, data=request.body, headers=headers) as answer:
                     await answer.read()
                     said = "" if answer.status == 200 else str(answer.status)
             except aiohttp.ClientError as error:
