@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from cluster.errors import ServingError
+from serving.batching import DEFAULT_MAX_BATCH
 from serving.limits import RateLimiter, read_rate
 from training.runtimes import RuntimeName
 
@@ -74,7 +75,7 @@ class ServeOptions(BaseModel):
         default="openvino", description="What runs the model: openvino, or tensorflow, which alone uses a GPU."
     )
     threads: int | None = Field(default=None, ge=1, description="Of a replica's runtime; by default one a core.")
-    max_batch: int = Field(default=8, ge=1, description="Posters that are scored together.")
+    max_batch: int = Field(default=DEFAULT_MAX_BATCH, ge=1, description="Posters that are scored together.")
     batch_wait_ms: float = Field(default=0, ge=0, description="Milliseconds that a batch waits for more posters.")
     fetch_urls: bool = Field(default=False, description="Fetch posters that a request names by URL, from public hosts.")
     url_networks: tuple[IPvAnyNetwork, ...] = Field(

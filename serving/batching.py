@@ -11,6 +11,9 @@ import numpy as np
 
 from training.runtimes import Features, Images, Runtime, RuntimeName, Scores
 
+# Of 1 to 16, the quickest on two cores, with the lowest p99: `python -m benchmarks.batching`.
+DEFAULT_MAX_BATCH = 4
+
 
 @dataclass(eq=False, slots=True)
 class _Call:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from crawler.images import decode
 from crawler.outcomes import Rejected
-from serving.batching import Batched
+from serving.batching import DEFAULT_MAX_BATCH, Batched
 from serving.runtimes import load_runtime
 from serving.similar import Finder, Found
 from training.bundle import MODEL_FILE, BundleCard, BundleError, load_index, load_model
@@ -30,8 +30,6 @@ Made = TypeVar("Made")
 Other = TypeVar("Other")
 Outcome = TypeVar("Outcome")
 DEFAULT_MAX_PIXELS = 50_000_000
-# Posters of a request, or of several at the same time, that are scored together: see docs/serving.md for the figures.
-DEFAULT_MAX_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
