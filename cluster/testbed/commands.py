@@ -130,7 +130,13 @@ def down(
 
 @cluster_app.command("status")
 def status(name: NameOption = DEFAULT_NAME, as_json: JsonFlag = False) -> None:
-    """Show each node: what Ray holds of it, its processes, its disk, and whether it is cut off."""
+    """Show each node: what Ray holds of it, its processes, its disk, and whether it is cut off.
+
+    \b
+    Examples:
+      onesheet cluster status
+      onesheet cluster status --json
+    """
     from cluster.testbed.bed import attach  # noqa: PLC0415
 
     bed = attach(name)
@@ -167,21 +173,36 @@ def kill(
         bool, typer.Option("--power-off", help="Its connections are not closed either, but fall silent.")
     ] = False,
     name: NameOption = DEFAULT_NAME,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Kill every process of a node at once. `onesheet cluster start` brings it back."""
+    """Kill every process of a node at once. `onesheet cluster start` brings it back.
+
+    \b
+    Examples:
+      onesheet cluster kill worker1
+      onesheet cluster kill worker1 --power-off
+    """
     from cluster.testbed.bed import attach  # noqa: PLC0415
 
     attach(name).kill(node, power_off=power_off)
     say(f"{node} is dead; bring it back: onesheet cluster start {node}")
+    finish({"node": node, "alive": False}, as_json=as_json)
 
 
 @cluster_app.command("start")
-def start_node(node: NodeArgument, name: NameOption = DEFAULT_NAME) -> None:
-    """Start a node that was killed: a worker node as an empty machine, the head with its table of jobs."""
+def start_node(node: NodeArgument, name: NameOption = DEFAULT_NAME, as_json: JsonFlag = False) -> None:
+    """Start a node that was killed: a worker node as an empty machine, the head with its table of jobs.
+
+    \b
+    Examples:
+      onesheet cluster start worker1
+      onesheet cluster start head
+    """
     from cluster.testbed.bed import attach  # noqa: PLC0415
 
     attach(name).start(node)
     say(f"{node} has joined")
+    finish({"node": node, "alive": True}, as_json=as_json)
 
 
 @cluster_app.command("cut")
@@ -192,6 +213,7 @@ def cut(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Then it is mended; also by Ctrl-C.")] = 60,
     name: NameOption = DEFAULT_NAME,
+    as_json: JsonFlag = False,
 ) -> None:
     """Cut a worker node off from the network, or from one other node, for a while.
 
@@ -208,6 +230,7 @@ def cut(
     with _mended(lambda: bed.mend(node, other)):
         time.sleep(seconds)
     say("mended")
+    finish({"node": node, "from": other, "seconds": seconds}, as_json=as_json)
 
 
 @cluster_app.command("drain")
@@ -216,8 +239,15 @@ def drain(
     deadline: Annotated[int, typer.Option(min=1, help="Seconds until it may be gone.")] = 30,
     kill_then: Annotated[bool, typer.Option("--kill", help="Wait for the deadline, and kill it.")] = False,
     name: NameOption = DEFAULT_NAME,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Give a node the notice that a spot machine gets before it is taken away."""
+    """Give a node the notice that a spot machine gets before it is taken away.
+
+    \b
+    Examples:
+      onesheet cluster drain worker1
+      onesheet cluster drain worker1 --deadline 120 --kill
+    """
     from cluster.testbed.bed import attach  # noqa: PLC0415
 
     bed = attach(name)
@@ -227,6 +257,7 @@ def drain(
         time.sleep(deadline)
         bed.kill(node, power_off=bed.record.network is not None)
         say(f"{node} is gone; bring it back: onesheet cluster start {node}")
+    finish({"node": node, "deadline_s": deadline, "alive": not kill_then}, as_json=as_json)
 
 
 @cluster_app.command("fill")
@@ -234,15 +265,24 @@ def fill(
     node: NodeArgument,
     seconds: Annotated[float, typer.Option(min=0, help="Then it is emptied; also by Ctrl-C.")] = 60,
     name: NameOption = DEFAULT_NAME,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Fill up a worker node's disk for a while, on which Ray's logs and all temporary files are."""
+    """Fill up a worker node's disk for a while, on which Ray's logs and all temporary files are.
+
+    \b
+    Examples:
+      onesheet cluster fill worker1
+      onesheet cluster fill worker1 --seconds 300
+    """
     from cluster.testbed.bed import attach  # noqa: PLC0415
 
     bed = attach(name)
     with _mended(lambda: bed.empty(node)):
-        say(f"{bed.fill(node) >> 20} MB written: the disk of {node} is full for {seconds:g} s")
+        written = bed.fill(node)
+        say(f"{written >> 20} MB written: the disk of {node} is full for {seconds:g} s")
         time.sleep(seconds)
     say("emptied")
+    finish({"node": node, "written_bytes": written, "seconds": seconds}, as_json=as_json)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.nodes import connect
-from cluster.settings import Settings
+from cluster.settings import load_settings
 from crawler.fleet_metrics import FleetMetrics
 from crawler.fleet_rules import FleetView, ShardView
 from docs.generated import exported_metrics
@@ -42,18 +42,19 @@ def view(shard: str, **counts: int) -> FleetView:
 
 def test_a_fleet_and_a_run_are_series_with_the_names_that_dashboards_use(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("ONESHEET_RAY_ADDRESS", raising=False)
-    with connect(Settings(ray_address="local"), num_cpus=1):
+    with connect(load_settings(ray_address="local"), num_cpus=1):
         fleet, run = FleetMetrics("films"), RunMetrics("cnn-1")
         fleet.show(view("crawls", stored=2, not_found=1), {1: "queued"}, {})
         fleet.show(view("finished", stored=5, not_found=1), {}, {1: 2})
         epoch: dict[str, Any] = {"epoch": 1, "loss": 0.5, "images_per_s": 40.0, "learning_rate": 1e-3}
-        for event in (
+        events: list[Any] = [
             "going on from the checkpoint of epoch 0",
             {"history": []},
             {"epoch": 1, "step": 3, "steps": 9, "loss": float("nan")},
             {**epoch, "validation_macro_map": 0.25},
             {"epoch": 2, "step": 1, "steps": 9, "loss": 0.4},
-        ):
+        ]
+        for event in events:
             run(event)
         expected = {
             ("ray_onesheet_crawl_titles_total", "films stored"): 5,
