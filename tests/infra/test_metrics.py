@@ -47,11 +47,7 @@ def test_a_fleet_and_a_run_are_series_with_the_names_that_dashboards_use(monkeyp
         fleet.show(view("crawls", stored=2, not_found=1), {1: "queued"}, {})
         fleet.show(view("finished", stored=5, not_found=1), {}, {1: 2})
         epoch: dict[str, Any] = {"epoch": 1, "loss": 0.5, "images_per_s": 40.0, "learning_rate": 1e-3}
-<<<<<<< HEAD
         events: list[Any] = [
-=======
-        events: list[str | dict[str, Any]] = [
->>>>>>> 22ec38f (Types of the new tests and of the reference)
             "going on from the checkpoint of epoch 0",
             {"history": []},
             {"epoch": 1, "step": 3, "steps": 9, "loss": float("nan")},
