@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -53,7 +54,12 @@ def name() -> Iterator[str]:
 
 def trace(bed: Bed, started: set[psutil.Process]) -> list[str]:
     """What there still is of a testbed."""
-    runs = [f"{process.pid} {process.name()}" for process in started if process.is_running()]
+    runs = []
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            # Whoever adopted it may take a while to hear of its end.
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                runs.append(f"{process.pid} {process.name()}")
     interfaces = [name for name in psutil.net_if_addrs() if name == f"onesheet{bed.record.network}"]
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{bed.record.name}/" in line]
     return [*runs, *interfaces, *mounts, *(name for name in names() if name == bed.record.name)]
