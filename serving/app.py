@@ -38,15 +38,6 @@ class ServeOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _in_a_sentence(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        """Say what is wrong in one sentence: Ray puts it into the application's status, after a traceback."""
-        try:
-            return validate(given)
-        except ValidationError as error:
-            raise ServingError(_sentence(error, tuple(cls.model_fields))) from error
-
     store: str = Field(description="Object storage: s3://bucket/prefix, or a folder that every node has.")
     min_replicas: int = Field(
         default=1, ge=0, description="Replicas that always run; with 0, the first request after a pause waits for one."
@@ -114,6 +105,16 @@ class ServeOptions(BaseModel):
         if self.max_replicas < self.min_replicas:
             raise ValueError(f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})")
         return self
+
+    # After the other one, whose errors it tells as well.
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_a_sentence(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say what is wrong in one sentence: Ray puts it into the application's status, after a traceback."""
+        try:
+            return validate(given)
+        except ValidationError as error:
+            raise ServingError(_sentence(error, tuple(cls.model_fields))) from error
 
 
 def _sentence(error: ValidationError, known: tuple[str, ...]) -> str:

@@ -224,13 +224,13 @@ def test_the_old_model_answers_until_the_new_one_is_loaded_and_has_scored(
     register("v2")
     registry.promote("v1")
     follower.poll()
-    old, answered = follower.predictor, []
+    served_meanwhile = []
     original = Predictor.load
 
     def load(*given: Any, **options: Any) -> Predictor:
         found = original(*given, **options)
-        assert follower.predictor is old
-        answered.append(found.predict([poster("red")]))
+        assert found.predict([poster("red")])
+        served_meanwhile.append(served(follower))
         return found
 
     monkeypatch.setattr(Predictor, "load", load)
@@ -239,7 +239,7 @@ def test_the_old_model_answers_until_the_new_one_is_loaded_and_has_scored(
     registry.rollback()
     follower.poll()
     assert served(follower) == "v1"
-    assert len(answered) == 2, "a rollback goes the same way"
+    assert served_meanwhile == ["v1", "v2"], "a rollback goes the same way"
 
 
 def test_whoever_hears_of_the_models_is_told_after_each_look_and_may_fail(
