@@ -133,8 +133,10 @@ def test_a_replica_killed_under_load_costs_what_it_had_in_hand_and_a_client_that
 
 def test_an_ended_server_answers_what_it_has_in_hand(server: Server) -> None:
     sink = io.BytesIO()
-    Image.effect_noise((2000, 3000), 20).save(sink, "JPEG", quality=30)
-    files = [("image", sink.getvalue())] * 40
+    # Large to decode and small to send.
+    Image.radial_gradient("L").resize((5000, 7500)).convert("RGB").save(sink, "JPEG", quality=50)
+    files = [("image", sink.getvalue())] * 20
+    assert sum(len(data) for _, data in files) < 15_000_000
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(httpx.post, f"{server.url}/v1/predict", files=files, timeout=120)
         time.sleep(1)
