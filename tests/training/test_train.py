@@ -185,22 +185,13 @@ def test_a_named_run_that_has_ended_tells_its_result_and_stays_what_it_was(
 ):
     store, _ = dataset
     options = TrainOptions(architecture="cnn_small@48x32", recipe={"epochs": 1}, name="nightly-1")
-<<<<<<< HEAD
-    first = train(options, store, lambda line: None)
-    assert first.version == "nightly-1"
-=======
->>>>>>> 04d4982 (Types of a test)
     lines: list[str] = []
     first = train(options, store, lines.append)
     assert first.version == "nightly-1"
     assert train(options, store, lines.append) == first
     assert lines[-1] == "run nightly-1 has ended and its model is registered"
     with pytest.raises(TrainingError, match="run nightly-1 was begun with another recipe; choose another --name"):
-<<<<<<< HEAD
-        train(replace(options, recipe={"epochs": 2}), store, lambda line: None)
-=======
         train(replace(options, recipe={"epochs": 2}), store, lines.append)
->>>>>>> 04d4982 (Types of a test)
 
 
 @pytest.mark.parametrize(
