@@ -263,7 +263,7 @@ def main(
     if shutil.which("taskset"):
         # What a shard has: the pair says how shards scale with their cores.
         contenders.append(Onesheet(name="onesheet on one core", before=("taskset", "-c", "0")))
-    contenders.append(Onesheet(name="onesheet --shards 2", options=("--workers", "2")))
+    contenders.append(Onesheet(name="onesheet --workers 2", options=("--workers", "2")))
     contenders += [BareFetch(), ImagesPipeline("start"), ImagesPipeline("page")]
     peers = []
     facts = machine()

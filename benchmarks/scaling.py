@@ -92,7 +92,7 @@ class Yard:
 def crawl(yard: Yard, nodes: int) -> float:
     """Posters a second of a crawl from a folder of images, from the first outcome to the last."""
     store = FolderStore(yard.folder / f"crawl-{nodes}")
-    how = ("--images", yard.material.folder, "--sources", "images", "--shards", nodes, "--crawl-id", "c")
+    how = ("--images", yard.material.folder, "--sources", "images", "--workers", nodes, "--crawl-id", "c")
     yard.onesheet("crawl", yard.catalog, "--store", store.root, *how)
     times = read_ledger(store, "c")["fetched_at"].to_pylist()
     return len(times) / (max(times) - min(times)).total_seconds()

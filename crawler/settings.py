@@ -98,7 +98,7 @@ EXTENSIONS = {
     "crawler.progress.ProgressExtension": 100,
     "crawler.heartbeat.HeartbeatExtension": 100,
 }
-# The actor that the shards of `onesheet crawl --shards N` listen to, and this shard's process; set by the fleet.
+# The actor that the shards of `onesheet crawl --workers N` listen to, and this shard's process; set by the fleet.
 FLEET = ""
 FLEET_ATTEMPT = ""
 PROGRESS = "log"
