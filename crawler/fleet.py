@@ -17,7 +17,6 @@ from typing import Any
 
 from cluster.errors import CrawlerError, OnesheetError, StoreError
 from cluster.nodes import beside_driver, connect
-from cluster.resources import room_for
 from cluster.settings import as_environment
 from crawler.fleet_display import FleetDisplay
 from crawler.fleet_rules import SILENT, Coordinator, FleetView
@@ -43,7 +42,7 @@ def run_fleet(
     scrapy_settings: over our own, for every shard. cpus_per_worker: what Ray keeps for each shard. Connects to Ray by
     the plan's settings. A shard whose process or node dies is started again, and goes on from the ledger. Ctrl-C,
     SIGTERM, the budget or a host that blocks end all shards cleanly; a second Ctrl-C ends at once. Raises OnesheetError
-    where a shard met one, after all have ended, and ClusterError where none finds room.
+    where a shard met one, after all have ended.
     """
     started_at = datetime.now(UTC)
     done_before = len(plan.known().done)
@@ -107,7 +106,6 @@ class _Fleet:
 
         from crawler.fleet_metrics import FleetMetrics  # noqa: PLC0415  as above
 
-        room = room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=0)
         self.reason = "finished"
         self.error: OnesheetError | None = None
         self._display, self._signal = display, stop_signal
@@ -133,8 +131,10 @@ class _Fleet:
         self._silent_since: dict[str, float] = {}
         self._deadline: float | None = None
         self._is_stopping = False
-        if shards > room:
-            display.say(f"{shards} workers, and CPUs for {room}: those that find none wait until others have ended")
+        cpus = ray.cluster_resources().get("CPU", 0)
+        if shards * cpus_per_worker > cpus:
+            wanted = f"{shards} workers of {cpus_per_worker} CPU"
+            display.say(f"{wanted} on {cpus:g} CPUs: those that find none wait until others have ended")
         for shard in range(shards):
             self._start(shard)
 

@@ -189,7 +189,8 @@ def _on_ray(tasks: Iterator[ShardTask], store_url: str, workers: int, cpus_per_w
     import ray  # noqa: PLC0415  seconds, and only for those who asked for workers
     from ray.exceptions import RayError, RayTaskError  # noqa: PLC0415  as above
 
-    room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=0)
+    if cpus_per_worker > 1:
+        room_for(ray.cluster_resources(), cpus=cpus_per_worker, gpus=0)
     # A task whose node or process dies is run again, and leaves the same bytes under the same key.
     write = ray.remote(num_cpus=cpus_per_worker, max_retries=5)(_write_for)
     running: list[Any] = []
