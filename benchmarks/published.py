@@ -32,7 +32,8 @@ from training.bundle import BundleCard
 from training.live import live_line
 from training.parts import weights_files
 from training.registry import Registry
-from training.train import TrainOptions, train
+from training.runs import TrainOptions
+from training.train import train
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 

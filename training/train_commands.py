@@ -61,6 +61,7 @@ def train(
       onesheet train --architecture cnn_small --name nightly-20260301
     """
     from cluster.nodes import connect  # noqa: PLC0415
+    from training import runs  # noqa: PLC0415
     from training import train as training  # noqa: PLC0415
     from training.live import live_line  # noqa: PLC0415
     from training.recipe import settings_of  # noqa: PLC0415
@@ -75,7 +76,7 @@ def train(
             raise TrainingError(f"{setting} is given twice, by an option of its own and by --set {setting}={value}")
         recipe[setting] = value
     opened = open_store(settings.store)
-    options = training.TrainOptions(
+    options = runs.TrainOptions(
         architecture=architecture,
         dataset_id=dataset,
         workers=workers,
@@ -90,7 +91,7 @@ def train(
         name=name,
     )
     if check:
-        training.check(options)
+        runs.check(options)
         finish({"checked": True}, as_json=as_json)
         return
     with connect(settings), live_line() as on_event:

@@ -38,21 +38,11 @@ from training.parts import parts_of, weights_files
 from training.quiet import start_tensorflow
 from training.recipe import Recipe
 from training.registry import Registry
+from training.runs import Run, Say, checked_name
 from training.search_space import Space, parse_space
 from training.study import DRAWN, NUMBER, drawing, halving
 from training.task import TrainTask, build_task_network, plan_task, share_weights
-from training.train import (
-    Events,
-    Run,
-    Say,
-    TrainResult,
-    carry_out,
-    checked_name,
-    fit,
-    followed,
-    kept_history,
-    prior_map,
-)
+from training.train import Events, TrainResult, carry_out, fit, followed, kept_history, prior_map
 from training.worker import SCORE
 
 _SIZES = ("height_px", "width_px")

@@ -24,7 +24,8 @@ from cluster.store import FolderStore
 from training.bundle import load_index, load_model
 from training.dataset import Card
 from training.registry import Registry
-from training.train import TrainOptions, check, resume, train
+from training.runs import TrainOptions, check
+from training.train import resume, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
