@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from serving.problems import ProblemError
 
 # An overload is over when nobody was turned away for so long.
-_CALM_S = 5.0
+CALM_S = 5.0
 # Then a caller may try again: the queue of a moment ago is done.
-_RETRY_AFTER_S = 1
+RETRY_AFTER_S = 1
+BUSY = "more requests than this server can answer; ask again later"
 
 
 class Admission:
@@ -50,7 +51,7 @@ class Admission:
     @property
     def is_overloaded(self) -> bool:
         """Whether somebody was turned away just now."""
-        return self._refused_at is not None and self._clock() - self._refused_at < _CALM_S
+        return self._refused_at is not None and self._clock() - self._refused_at < CALM_S
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -106,4 +107,4 @@ class Admission:
 
 
 def _busy() -> ProblemError:
-    return ProblemError(503, "more requests than this server can answer; ask again later", retry_after_s=_RETRY_AFTER_S)
+    return ProblemError(503, BUSY, retry_after_s=RETRY_AFTER_S)

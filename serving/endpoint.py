@@ -66,8 +66,9 @@ def running(
     check_port(host, port)
     registry = Registry(open_store(options.store))
     registry.card(registry.production_or_raise().version)
-    in_front = _haproxy if proxy == "haproxy" and starts_ray(settings) else contextlib.nullcontext
-    with in_front(host) as serve_host, connect(settings):
+    is_ours = proxy == "haproxy" and starts_ray(settings)
+    in_front = _haproxy(host, options) if is_ours else contextlib.nullcontext(host)
+    with in_front as serve_host, connect(settings):
         from ray import serve  # noqa: PLC0415
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -92,13 +93,17 @@ def running(
 
 
 @contextlib.contextmanager
-def _haproxy(host: str) -> Iterator[str]:
+def _haproxy(host: str, options: ServeOptions) -> Iterator[str]:
     """Have the Ray that is started within the block use HAProxy; the host that Serve is to be told."""
     if reason := haproxy.why_not():
         log.warning("Ray's own proxy, which is slower, is in front: %s", reason)
         yield host
         return
-    with haproxy.environment(host) as variables, environment(variables):
+    admission = haproxy.Admission(
+        most=options.max_ongoing_requests + options.max_queued_requests,
+        most_in_overload=options.max_overload_requests,
+    )
+    with haproxy.environment(host, admission) as variables, environment(variables):
         yield "127.0.0.1"
 
 

@@ -9,8 +9,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -104,6 +107,60 @@ HTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
             proxy.wait(10)
         finally:
             started.kill()
+            served.kill()
+
+
+def test_more_requests_than_are_let_in_are_turned_away_until_it_is_calm(tmp_path: Path) -> None:
+    port, replica_port = free_ports(2)
+    admission = haproxy.Admission(most=4, most_in_overload=1)
+    written = rays_configuration(tmp_path, port, replica_port)
+    (tmp_path / "haproxy.cfg").write_text(haproxy.mended(written, admission=admission))
+    replica = tmp_path / "replica.py"
+    replica.write_text(
+        f"""
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(float(self.path.rpartition("/")[2]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"told")
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_): pass
+ThreadingHTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
+"""
+    )
+    command = [sys.executable, "-m", "serving.haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(haproxy.__file__).parent.parent)}
+    poster = b"x" * 60_000
+
+    def post(seconds: float) -> httpx.Response:
+        return httpx.post(f"http://127.0.0.1:{port}/v1/predict/{seconds}", content=poster, timeout=30)
+
+    with (
+        subprocess.Popen([sys.executable, str(replica)]) as served,
+        subprocess.Popen(command, env=environment) as proxy,
+    ):
+        try:
+            answer(port)
+            with ThreadPoolExecutor(10) as callers:
+                told = list(callers.map(post, [1.0] * 10))
+                statuses = Counter(each.status_code for each in told)
+                assert statuses == {200: 4, 503: 6}
+                busy = next(each for each in told if each.status_code == 503)
+                assert busy.headers["content-type"] == "application/problem+json"
+                assert busy.headers["retry-after"] == "1"
+                assert busy.json()["detail"].startswith("more requests than this server can answer")
+                assert Counter(each.status_code for each in callers.map(post, [0.5] * 4)) == {200: 1, 503: 3}
+                assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+                time.sleep(5.5)
+                assert Counter(each.status_code for each in callers.map(post, [0.5] * 4)) == {200: 4}
+        finally:
+            proxy.kill()
             served.kill()
 
 
