@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import psutil
@@ -39,6 +39,7 @@ from benchmarks.load.watched import Watched
 from cluster.ports import try_port
 from cluster.processes import Family
 from cluster.store import FolderStore
+from serving.haproxy import Proxy
 from training.registry import Registry
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -46,7 +47,6 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 _HOST = "127.0.0.1"
 _POSTERS = 200
 _START_S = 180
-_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 # The promises: the served share's p99 by the unloaded one, milliseconds until a refusal, growth of memory.
 _MOST_SLOWDOWN = 3.0
 _REFUSED_WITHIN_MS = 100.0
@@ -107,7 +107,7 @@ def main(
     factor: Annotated[float, typer.Option(min=1, help="Times the capacity.")] = 4,
     warm_s: Annotated[float, typer.Option(min=2, help="For the unloaded figures, and for the capacity.")] = 15,
     architecture: Annotated[str, typer.Option(help="Of the served model; its weights are random.")] = "mobilenet_v2",
-    proxy: Annotated[Literal["haproxy", "python", "default"], typer.Option(help="Ray Serve's.")] = "default",
+    proxy: Annotated[Proxy, typer.Option(help="As of `onesheet serve`.")] = "haproxy",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Overload the endpoint, and see what it keeps of its promises."""
@@ -221,16 +221,16 @@ def _register(folder: Path, architecture: str) -> str:
 
 
 @contextmanager
-def _serving(store: str, folder: Path, proxy: str) -> Iterator[tuple[Family, int]]:
+def _serving(store: str, folder: Path, proxy: Proxy) -> Iterator[tuple[Family, int]]:
     """`onesheet serve` with one replica, as whoever starts it has it."""
     port = _free_port()
-    chosen = {"haproxy": {_HAPROXY: "1"}, "python": {_HAPROXY: "0"}}.get(proxy, {})
-    command = [sys.executable, "-m", "onesheet", "serve", "--port", str(port), "--max-replicas", "1", "--store", store]
+    where = ["--port", str(port), "--proxy", proxy, "--store", store]
+    command = [sys.executable, "-m", "onesheet", "serve", "--max-replicas", "1", *where]
     with Family() as family:
         log = folder / "serve.log"
         started = family.start(
             [*command, "--json"],
-            environment={**os.environ, "ONESHEET_RAY_ADDRESS": "local", **chosen},
+            environment={**os.environ, "ONESHEET_RAY_ADDRESS": "local"},
             log=log,
         )
         until = time.monotonic() + _START_S

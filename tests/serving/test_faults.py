@@ -48,7 +48,7 @@ class Server:
         return found
 
 
-@pytest.fixture(params=["ray's own proxy", "HAProxy"])
+@pytest.fixture(params=["ray", "haproxy"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """`onesheet serve` with two replicas."""
     registry = Registry(FolderStore(tmp_path / "store"))
@@ -57,15 +57,10 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     [port] = free_ports(1)
     url, log = f"http://127.0.0.1:{port}", tmp_path / "serve.log"
     command = [sys.executable, "-m", "onesheet", "serve", "--store", registry.store.url, "--port", str(port)]
-    environment = {
-        **os.environ,
-        "ONESHEET_RAY_ADDRESS": "local",
-        "RAY_SERVE_ENABLE_HA_PROXY": "1" if request.param == "HAProxy" else "0",
-    }
+    options = ["--min-replicas", "2", "--max-replicas", "2", "--proxy", request.param, "--json"]
+    environment = {**os.environ, "ONESHEET_RAY_ADDRESS": "local"}
     with Family() as family:
-        process = family.start(
-            [*command, "--min-replicas", "2", "--max-replicas", "2", "--json"], environment=environment, log=log
-        )
+        process = family.start([*command, *options], environment=environment, log=log)
         until = time.monotonic() + 180
         while f'"url": "{url}"' not in log.read_text():
             assert process.poll() is None, log.read_text()
