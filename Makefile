@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test faults check fmt bench docs dashboards lock clean
+.PHONY: help setup servers demo test faults drills check fmt bench docs dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,11 @@ demo: setup ## the main job, from catalogue to endpoint (CATALOG= POSTERS= WEIGH
 test: setup ## all tests but the slow faults
 	$(BIN)/python -m pytest -m "not fault"
 
-faults: setup ## the other tests: fleets, kills, outages, and what takes long
-	$(BIN)/python -m pytest -m fault
+faults: setup ## the slow tests: fleets, kills, outages, and what takes long
+	$(BIN)/python -m pytest -m "fault and not drill"
+
+drills: setup ## the slowest tests: nodes of a cluster and whole pipelines, killed, cut off and starved
+	$(BIN)/python -m pytest -m drill
 
 check: setup ## format, lint, types, floors
 	$(BIN)/ruff format --check .

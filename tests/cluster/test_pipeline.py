@@ -16,7 +16,7 @@ from tests.fixtures_s3 import fresh_bucket
 from tests.s3_servers import S3Server
 from training.registry import Registry
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fault, pytest.mark.drill, pytest.mark.timeout(900)]
 
 STAGES = ("crawl", "prepare", "train", "evaluate", "promote")
 TITLES, AT_FIRST, EPOCHS = 90, 70, 30

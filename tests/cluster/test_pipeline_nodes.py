@@ -27,7 +27,7 @@ from tests.fixtures_s3 import fresh_bucket
 from tests.s3_servers import S3Server, free_ports
 from training.registry import Registry
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fault, pytest.mark.drill, pytest.mark.timeout(900)]
 
 STAGES = ("crawl", "prepare", "train", "evaluate", "promote")
 POSTERS, WORKERS, CPUS, EPOCHS = 300, 2, 2, 60

@@ -18,7 +18,7 @@ from tests.crawler.harvests import Harvest
 from tests.crawler.outages import gate
 from tests.faults.conftest import AWAY_S, SLOW_S, Command, Ground, measured
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.drill, pytest.mark.timeout(300)]
 
 NAME = "films"
 SHARD = "ray::crawl shard"

@@ -11,7 +11,7 @@ from cluster.jobs import submit
 from cluster.testbed.bed import HEAD
 from tests.faults.conftest import Ground, measured
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.drill, pytest.mark.timeout(300)]
 
 _ASK_A_WORKER = """
 import ray

@@ -16,7 +16,7 @@ from tests.s3_servers import free_ports
 from tests.serving.conftest import Poster, poster, register_tiny
 from training.registry import Registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.drill, pytest.mark.timeout(300)]
 
 __all__ = ["poster"]
 _REPLICA = "ray::ServeReplica:onesheet:posters"

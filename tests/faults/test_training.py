@@ -12,7 +12,7 @@ from cluster.store import Store
 from tests.faults.conftest import AWAY_S, SLOW_S, Command, Ground, measured
 from training.dataset_card import read_card
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.drill, pytest.mark.timeout(400)]
 
 EPOCHS = 30
 _WORKER = "RayTrainWorker"
