@@ -82,5 +82,5 @@ def test_help_shows_examples(command: str) -> None:
 
 def test_help_names_every_option_of_a_crawl() -> None:
     shown = CliRunner().invoke(app, ["crawl", "run", "--help"], env={"COLUMNS": "200"}).stdout
-    options = "store crawl-id sources images height format kinds adult refresh max-titles max-bytes max-minutes shards"
+    options = "store crawl-id sources images height format kinds adult refresh max-titles max-bytes max-minutes workers"
     assert [name for name in options.split() if f"--{name}" not in shown] == []

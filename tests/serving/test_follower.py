@@ -213,7 +213,7 @@ def test_a_version_that_fails_its_self_check_is_refused_and_said_in_the_log(
     registry.promote("v2")
     follower.poll()
     assert served(follower) == "v1"
-    assert re.search("model version v2 is refused: .*blank poster", caplog.text)
+    assert re.search("model version v2 is refused: .*scores a test picture as .nan", caplog.text)
     assert refused(follower) == "v2"
 
 
@@ -233,7 +233,7 @@ def test_the_old_model_answers_until_the_new_one_is_loaded_and_has_scored(
         served_meanwhile.append(served(follower))
         return found
 
-    monkeypatch.setattr(Predictor, "load", load)
+    monkeypatch.setattr(follower, "_load_predictor", load)
     registry.promote("v2")
     follower.poll()
     registry.rollback()
