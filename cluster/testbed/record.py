@@ -119,10 +119,18 @@ def locked(name: str) -> Iterator[None]:
         with path.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Whoever had it before has removed it: others lock another file of that name by now.
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            if not _is_at(path, file.fileno()):
                 continue
             try:
                 yield
             finally:
                 path.unlink()
             return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the file that is open lies at the path now."""
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False

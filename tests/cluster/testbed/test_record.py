@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,9 +66,7 @@ def test_only_one_at_a_time_changes_a_testbed() -> None:
                 assert len(inside) == 1
                 inside.pop()
 
-    threads = [threading.Thread(target=change) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as changers:
+        for changed in [changers.submit(change) for _ in range(4)]:
+            changed.result()
     assert not (root() / f"{name}.lock").exists()
