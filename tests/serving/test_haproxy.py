@@ -19,6 +19,7 @@ import pytest
 
 from cluster.ports import free_ports
 from serving import haproxy
+from serving.turning_away import rules
 
 pytestmark = pytest.mark.skipif(haproxy.why_not() is not None, reason=str(haproxy.why_not()))
 
@@ -112,9 +113,8 @@ HTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
 
 def test_more_requests_than_are_let_in_are_turned_away_until_it_is_calm(tmp_path: Path) -> None:
     port, replica_port = free_ports(2)
-    admission = haproxy.Admission(most=4, most_in_overload=1)
     written = rays_configuration(tmp_path, port, replica_port)
-    (tmp_path / "haproxy.cfg").write_text(haproxy.mended(written, admission=admission))
+    (tmp_path / "haproxy.cfg").write_text(haproxy.mended(written, rules=rules(most=4, most_in_overload=1)))
     replica = tmp_path / "replica.py"
     replica.write_text(
         f"""

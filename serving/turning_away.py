@@ -1,0 +1,34 @@
+"""What `serving.admission` lets into a replica, as rules for HAProxy: to turn a request away costs a replica 3 ms of its
+interpreter, which those that it serves then wait for, and HAProxy next to nothing.
+"""
+
+from __future__ import annotations
+
+from serving.admission import BUSY, CALM_S, RETRY_AFTER_S
+from serving.problems import MEDIA_TYPE, Problem
+
+
+def rules(*, most: int, most_in_overload: int) -> str:
+    """Lines for a backend, with BACKEND in place of its name; for requests that bring posters.
+
+    most: that are inside for each replica; more is an overload, in which `most_in_overload` are, until nobody had to be
+    turned away for five seconds.
+    """
+    busy = Problem(title="Service Unavailable", status=503, detail=BUSY, reason=None).model_dump_json(exclude_none=True)
+    answer = busy.replace(" ", "\\ ").replace('"', '\\"')
+    turned_away = (
+        f"http-request return status 503 content-type {MEDIA_TYPE} string {answer} hdr Retry-After {RETRY_AFTER_S}"
+    )
+    return f"""\
+    stick-table type integer size 1 expire {CALM_S:.0f}s store gpc0
+    acl brings_posters method POST
+    acl in_overload int(1),in_table(BACKEND)
+    http-request set-var(txn.replicas) nbsrv(BACKEND)
+    http-request set-var(txn.inside) be_conn(BACKEND),div(txn.replicas)
+    acl is_full var(txn.inside) -m int gt {most}
+    acl is_enough var(txn.inside) -m int gt {most_in_overload}
+    http-request track-sc0 int(1) if brings_posters is_full
+    http-request track-sc0 int(1) if brings_posters in_overload is_enough
+    {turned_away} if brings_posters is_full
+    {turned_away} if brings_posters in_overload is_enough
+"""
