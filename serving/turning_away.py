@@ -1,5 +1,7 @@
-"""What `serving.admission` lets into a replica, as rules for HAProxy: to turn a request away costs a replica 3 ms of its
-interpreter, which those that it serves then wait for, and HAProxy next to nothing.
+"""What `serving.admission` lets into a replica, as rules for HAProxy.
+
+To turn a request away costs a replica time of its interpreter, for which those that it serves wait, and HAProxy next to
+nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ def rules(*, most: int, most_in_overload: int) -> str:
     """
     busy = Problem(title="Service Unavailable", status=503, detail=BUSY, reason=None).model_dump_json(exclude_none=True)
     answer = busy.replace(" ", "\\ ").replace('"', '\\"')
-    turned_away = (
-        f"http-request return status 503 content-type {MEDIA_TYPE} string {answer} hdr Retry-After {RETRY_AFTER_S}"
-    )
+    told = f"content-type {MEDIA_TYPE} string {answer} hdr Retry-After {RETRY_AFTER_S}"
+    turned_away = f"http-request return status 503 {told}"
     return f"""\
     stick-table type integer size 1 expire {CALM_S:.0f}s store gpc0
     acl brings_posters method POST
