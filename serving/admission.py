@@ -14,6 +14,8 @@ from serving.problems import ProblemError
 CALM_S = 5.0
 # Then a caller may try again: the queue of a moment ago is done.
 RETRY_AFTER_S = 1
+# By it a proxy in front knows this 503 from that of a replica without a model.
+OVERLOAD_HEADER = "Onesheet-Overload"
 BUSY = "more requests than this server can answer; ask again later"
 
 
@@ -30,7 +32,7 @@ class Admission:
         *,
         max_ongoing: int = 16,
         max_queued: int = 64,
-        max_in_overload: int = 3,
+        max_in_overload: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """max_ongoing: that work at once. max_queued: that wait for their turn, uploads under way among them."""
@@ -107,4 +109,4 @@ class Admission:
 
 
 def _busy() -> ProblemError:
-    return ProblemError(503, BUSY, retry_after_s=RETRY_AFTER_S)
+    return ProblemError(503, BUSY, retry_after_s=RETRY_AFTER_S, headers={OVERLOAD_HEADER: "1"})

@@ -57,7 +57,7 @@ class ServeOptions(BaseModel):
         default=64, ge=0, description="Requests that wait in a replica; when more do, it is overloaded."
     )
     max_overload_requests: int = Field(
-        default=3, ge=1, description="Requests inside an overloaded replica; the others are answered with 503 at once."
+        default=2, ge=1, description="Requests inside an overloaded replica; the others are answered with 503 at once."
     )
     max_upload_bytes: int = Field(default=20_000_000, gt=0, description="A larger request is answered with 413.")
     max_posters: int = Field(default=64, ge=1, description="More posters in one request are answered with 413.")

@@ -99,11 +99,8 @@ def _haproxy(host: str, options: ServeOptions) -> Iterator[str]:
         log.warning("Ray's own proxy, which is slower, is in front: %s", reason)
         yield host
         return
-    turned_away = turning_away.rules(
-        most=options.max_ongoing_requests + options.max_queued_requests,
-        most_in_overload=options.max_overload_requests,
-    )
-    with haproxy.environment(host, turned_away) as variables, environment(variables):
+    rules = turning_away.rules(most_in_overload=options.max_overload_requests)
+    with haproxy.environment(host, rules) as variables, environment(variables):
         yield "127.0.0.1"
 
 

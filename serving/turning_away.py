@@ -1,20 +1,19 @@
-"""What `serving.admission` lets into a replica, as rules for HAProxy.
+"""In an overload HAProxy lets as few in as `serving.admission` does, by rules of its own.
 
-To turn a request away costs a replica time of its interpreter, for which those that it serves wait, and HAProxy next to
-nothing.
+A replica that turns a request away says so, and HAProxy then turns away what comes next: that costs it next to nothing,
+and a replica time of its interpreter, for which those that it serves wait.
 """
 
 from __future__ import annotations
 
-from serving.admission import BUSY, CALM_S, RETRY_AFTER_S
+from serving.admission import BUSY, CALM_S, OVERLOAD_HEADER, RETRY_AFTER_S
 from serving.problems import MEDIA_TYPE, Problem
 
 
-def rules(*, most: int, most_in_overload: int) -> str:
+def rules(*, most_in_overload: int) -> str:
     """Lines for a backend, with BACKEND in place of its name; for requests that bring posters.
 
-    most: that are inside for each replica; more is an overload, in which `most_in_overload` are, until nobody had to be
-    turned away for five seconds.
+    most_in_overload: that are inside for each replica, until nobody had to be turned away for five seconds.
     """
     busy = Problem(title="Service Unavailable", status=503, detail=BUSY, reason=None).model_dump_json(exclude_none=True)
     answer = busy.replace(" ", "\\ ").replace('"', '\\"')
@@ -26,10 +25,8 @@ def rules(*, most: int, most_in_overload: int) -> str:
     acl in_overload int(1),in_table(BACKEND)
     http-request set-var(txn.replicas) nbsrv(BACKEND)
     http-request set-var(txn.inside) be_conn(BACKEND),div(txn.replicas)
-    acl is_full var(txn.inside) -m int gt {most}
     acl is_enough var(txn.inside) -m int gt {most_in_overload}
-    http-request track-sc0 int(1) if brings_posters is_full
     http-request track-sc0 int(1) if brings_posters in_overload is_enough
-    {turned_away} if brings_posters is_full
     {turned_away} if brings_posters in_overload is_enough
+    http-response track-sc0 int(1) if {{ res.hdr({OVERLOAD_HEADER}) -m found }}
 """
