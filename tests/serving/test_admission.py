@@ -59,7 +59,7 @@ def test_an_overload_turns_the_queue_away_and_lets_few_in_until_it_is_calm() -> 
         for each in ended:
             error = each.exception()
             assert isinstance(error, ProblemError)
-            assert (error.status_code, error.headers) == (503, {"Retry-After": "1"})
+            assert (error.status_code, error.headers) == (503, {"Retry-After": "1", "Onesheet-Overload": "1"})
         assert admission.inside == 2
         with pytest.raises(ProblemError), admission.entered():
             pass
