@@ -36,7 +36,7 @@ from rich.table import Table
 from benchmarks.crawl_peers import material
 from benchmarks.load.callers import Answer, closed_loop, open_loop, requests_of
 from benchmarks.load.watched import Watched
-from cluster.ports import try_port
+from cluster.ports import free_ports
 from cluster.processes import Family
 from cluster.store import FolderStore
 from serving.haproxy import Proxy
@@ -223,7 +223,7 @@ def _register(folder: Path, architecture: str) -> str:
 @contextmanager
 def _serving(store: str, folder: Path, proxy: Proxy) -> Iterator[tuple[Family, int]]:
     """`onesheet serve` with one replica, as whoever starts it has it."""
-    port = _free_port()
+    (port,) = free_ports(1)
     where = ["--port", str(port), "--proxy", proxy, "--store", store]
     command = [sys.executable, "-m", "onesheet", "serve", "--max-replicas", "1", *where]
     with Family() as family:
@@ -239,16 +239,6 @@ def _serving(store: str, folder: Path, proxy: Proxy) -> Iterator[tuple[Family, i
                 sys.exit(f"the endpoint did not start:\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.2)
         yield family, port
-
-
-def _free_port() -> int:
-    for port in range(8100, 8200):
-        try:
-            try_port(_HOST, port)
-        except OSError:
-            continue
-        return port
-    sys.exit("no port from 8100 to 8199 is free")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,17 @@ from serving.problems import Problem
 from training.bundle import BundleCard
 
 _WORTH = ("test_posters", "average_precision", "prior_average_precision", "precision", "recall")
+# What stands in a batch in place of a poster, for the OpenAPI page.
+REFUSED_EXAMPLE: dict[str, Any] = {
+    "name": "notes.txt",
+    "problem": {
+        "type": "about:blank",
+        "title": "Unsupported Media Type",
+        "status": 415,
+        "detail": "the image is refused (not_an_image): starts with b'hello'",
+        "reason": "not_an_image",
+    },
+}
 _EXAMPLE: dict[str, Any] = {
     "version": "20260301-1200-mobilenet_v2",
     "posters": [
@@ -26,16 +37,7 @@ _EXAMPLE: dict[str, Any] = {
             "predicted": ["Horror", "Thriller"],
             "timings_ms": {"decode": 2.7, "predict": 26.1},
         },
-        {
-            "name": "notes.txt",
-            "problem": {
-                "type": "about:blank",
-                "title": "Unsupported Media Type",
-                "status": 415,
-                "detail": "the image is refused (not_an_image): starts with b'hello'",
-                "reason": "not_an_image",
-            },
-        },
+        REFUSED_EXAMPLE,
     ],
 }
 

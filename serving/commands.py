@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 _BAR = 24
 
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="A registered version, or `latest`.", show_default="the one in production"),
+]
+UrlOption = Annotated[
+    str | None, typer.Option(help="Ask this endpoint, in place of loading the model here.", show_default=False)
+]
+
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
@@ -81,14 +89,8 @@ def predict(
         list[Path] | None,
         typer.Argument(help="Image files: JPEG, PNG, WebP or GIF.", metavar="POSTER", show_default=False),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="A registered version, or `latest`.", show_default="the one in production"),
-    ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(help="Ask this endpoint, in place of loading the model here.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
+    url: UrlOption = None,
     top: Annotated[int, typer.Option(help="Genres to show for each poster.", min=1)] = 5,
     input_url: Annotated[
         str | None,

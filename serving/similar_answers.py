@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from serving.answers import RefusedPoster
+from serving.answers import REFUSED_EXAMPLE, RefusedPoster
 from serving.similar import Found
 
 _EXAMPLE: dict[str, Any] = {
@@ -34,16 +34,7 @@ _EXAMPLE: dict[str, Any] = {
             ],
             "timings_ms": {"decode": 2.7, "find": 27.4},
         },
-        {
-            "name": "notes.txt",
-            "problem": {
-                "type": "about:blank",
-                "title": "Unsupported Media Type",
-                "status": 415,
-                "detail": "the image is refused (not_an_image): starts with b'hello'",
-                "reason": "not_an_image",
-            },
-        },
+        REFUSED_EXAMPLE,
     ],
 }
 

@@ -12,6 +12,7 @@ from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.errors import ServingError
 from cluster.settings import Settings, load_settings
 from cluster.store import open_store
+from serving.commands import ModelOption, UrlOption
 
 if TYPE_CHECKING:
     from serving.similar_answers import SimilarAnswer
@@ -21,14 +22,8 @@ def similar(
     posters: Annotated[
         list[Path], typer.Argument(help="Image files: JPEG, PNG, WebP or GIF.", metavar="POSTER", show_default=False)
     ],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="A registered version, or `latest`.", show_default="the one in production"),
-    ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(help="Ask this endpoint, in place of loading the model here.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
+    url: UrlOption = None,
     top: Annotated[int, typer.Option(help="Posters to show for each.", min=1, max=100)] = 5,
     store: StoreOption = None,
     as_json: JsonFlag = False,
