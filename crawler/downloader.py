@@ -78,6 +78,8 @@ class AwaitedDownloader(Downloader):
             said = self.crawler.logformatter.crawled(response.request, response, spider)
             if said is not None:
                 log.log(*logformatter_adapter(said), extra={"spider": spider})
+        if self.crawler.stats:
+            self.crawler.stats.inc_value("response_received_count")
         self.signals.send_catch_log(
             signals.response_received, response=response, request=response.request, spider=spider
         )

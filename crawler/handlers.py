@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
+import aiohttp
+import yarl
 from scrapy.core.downloader.handlers._aiohttp import AiohttpDownloadHandler, _ClientResponse
+from scrapy.crawler import Crawler
 from scrapy.exceptions import ResponseDataLossError
 from scrapy.http import Headers, Request, Response
 from scrapy.responsetypes import responsetypes
@@ -29,6 +32,10 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
     experimental: ClassVar[bool] = False
     # Made at the first request: aiohttp wants a running event loop, and `scrapy shell` starts its own late.
     lazy = True
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._session: Any = _Bodiless(self._session)
 
     async def download_request(self, request: Request) -> Response:
         if sent := request.meta.get(SENT):
@@ -75,6 +82,22 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
         if "Proxy-Authorization" in request.headers:
             return AiohttpDownloadHandler._request_headers(request)
         return request.headers
+
+
+class _Bodiless:
+    """A session that sends no body where a request has none.
+
+    Scrapy hands aiohttp the empty bytes, of which that makes a payload, a task that writes it, and `Content-Length: 0`.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def request(self, method: str, url: str | yarl.URL, *, data: bytes, **options: Any) -> aiohttp.ClientResponse:
+        return await self._session.request(method, url, data=data or None, **options)
+
+    async def close(self) -> None:
+        await self._session.close()
 
 
 def _headers(response: _ClientResponse) -> Headers:

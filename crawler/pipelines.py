@@ -96,6 +96,7 @@ class LedgerPipeline:
             # Whoever stopped the crawl may not wait for its end.
             await self._patience.run(ledger.flush)
         if self._crawler.stats:
+            self._crawler.stats.inc_value("item_scraped_count")
             self._crawler.stats.inc_value(f"{TITLES}{row.reason or row.outcome}")
             self._crawler.stats.inc_value(STORED_BYTES, row.bytes or 0)
         return {name: value for name in _COLUMNS if (value := getattr(row, name)) is not None}

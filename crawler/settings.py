@@ -90,6 +90,8 @@ ITEM_PIPELINES = {
     "crawler.pipelines.LedgerPipeline": 300,
 }
 EXTENSIONS = {
+    "scrapy.extensions.corestats.CoreStats": None,
+    "crawler.counts.LeanCoreStats": 0,
     "scrapy.extensions.throttle.AutoThrottle": None,
     "crawler.throttle.PoliteThrottle": 100,
     "crawler.budget.BudgetExtension": 100,
