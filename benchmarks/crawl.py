@@ -52,6 +52,7 @@ from benchmarks.crawl_peers.contenders import (
     Img2dataset,
     Onesheet,
     Site,
+    img2dataset_program,
     install_img2dataset,
     stored,
 )
@@ -265,17 +266,18 @@ def main(
         contenders.append(Onesheet(name="onesheet on one core", before=("taskset", "-c", "0")))
     contenders.append(Onesheet(name="onesheet --workers 2", options=("--workers", "2")))
     contenders += [BareFetch(), ImagesPipeline("start"), ImagesPipeline("page")]
-    peers = []
+    program = img2dataset_program(peers_folder.expanduser())
+    peers = [Img2dataset(program, resizes=False), Img2dataset(program, resizes=True)] if img2dataset else []
     facts = machine()
-    if img2dataset and not only:
-        program = install_img2dataset(peers_folder.expanduser())
-        peers = [Img2dataset(program, resizes=False), Img2dataset(program, resizes=True)]
-        facts["img2dataset"] = _version_of(program)
     if only:
-        names = [each.name for each in contenders]
+        names = [each.name for each in (*contenders, *peers)]
         if unknown := set(only) - set(names):
             sys.exit(f"no contender is named {' or '.join(sorted(unknown))}: there are {', '.join(names)}")
         contenders = [each for each in contenders if each.name in only]
+        peers = [each for each in peers if each.name in only]
+    if peers:
+        install_img2dataset(peers_folder.expanduser())
+        facts["img2dataset"] = _version_of(program)
     with tempfile.TemporaryDirectory(prefix="onesheet-benchmark-", dir=folder or _room()) as name:
         folder = Path(name)
         posters = material.find(titles, folder / "posters")

@@ -133,8 +133,13 @@ class Img2dataset:
 Contender = Onesheet | BareFetch | ImagesPipeline | Img2dataset
 
 
-def install_img2dataset(peers: Path) -> Path:
-    """img2dataset's program in an environment of its own below `peers`, installed on the first call."""
+def img2dataset_program(peers: Path) -> Path:
+    """img2dataset's program, in an environment of its own below `peers`."""
+    return peers / "img2dataset" / "bin" / "img2dataset"
+
+
+def install_img2dataset(peers: Path) -> None:
+    """Make that environment, unless it is there."""
     home = peers / "img2dataset"
     done = home / "requirements.txt"
     if not done.is_file() or done.read_bytes() != _REQUIREMENTS.read_bytes():
@@ -142,7 +147,6 @@ def install_img2dataset(peers: Path) -> Path:
         pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "-r", str(_REQUIREMENTS)], check=True)
         shutil.copyfile(_REQUIREMENTS, done)
-    return home / "bin" / "img2dataset"
 
 
 def stored(store: Path) -> int:
