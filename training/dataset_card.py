@@ -92,3 +92,9 @@ def newest_dataset(store: Store) -> Card:
         if crawl["crawl_id"] in cards:
             return cards[crawl["crawl_id"]]
     raise DatasetError(f"{store.url} has no dataset; run `onesheet prepare` first")
+
+
+def prior_map(dataset: Card) -> float:
+    """Macro mAP of the prior baseline on the validation split: a genre's share of the posters."""
+    shares = [count / dataset.posters["validation"] for count in dataset.genre_counts["validation"].values() if count]
+    return sum(shares) / len(shares) if shares else 0.0

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from cluster.errors import OnesheetError, TrainingError
 from cluster.resources import room_for
 from cluster.store import Store, open_store
 from training.evaluation import VersionEvaluation, evaluate_version
-from training.train import followed
-
-Say = Callable[[str], None]
+from training.telling import Say, followed
 
 
 def evaluate_elsewhere(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from training.comparison import compare as compare_answers
 from training.dataset import Card, read_card
 from training.evaluate import Evaluation, judge
 from training.registry import Registry
+from training.telling import Say
 
-Say = Callable[[str], None]
 PRODUCTION = "production"
 
 

@@ -66,6 +66,11 @@ def has_score(trial: Trial) -> bool:
     return trial.score is not None and math.isfinite(trial.score)
 
 
+def finished(trials: Sequence[Trial]) -> int:
+    """How many trials count for the budget: those that failed or were cut do not."""
+    return sum(trial.is_over() for trial in trials)
+
+
 def ranked(trials: Iterable[Trial]) -> list[Trial]:
     """Best first, the quicker of equals before the other; those without a score last, as they were begun."""
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cluster.console import console
-
-Events = Callable[[dict[str, Any]], None]
+from training.telling import Events
 
 
 @contextlib.contextmanager
 def live_line() -> Iterator[Events]:
-    """A function for events {"what": str, "step": int, "steps": int, "loss": float or absent}; each redraws the line.
+    """A function for events, each of which redraws the line.
 
     Without a terminal nothing is drawn: the lines that stay tell enough.
     """

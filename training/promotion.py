@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +15,8 @@ from training.evaluate import judge
 from training.evaluation import dataset_of, find, kept_answers
 from training.metrics import LOWER_IS_BETTER, METRICS
 from training.registry import Production, Registry
+from training.telling import Say
 
-Say = Callable[[str], None]
 PRIOR = "the prior baseline"
 # A pointer that others move is looked at again so often.
 _TRIES = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from cluster.store import Store
 from training.dataset import newest_dataset, read_card
 from training.parts import weights_files
 from training.task import TrainTask, plan_task, share_weights
+from training.telling import Say
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -63,9 +64,6 @@ class Run:
         store.put(self.key("task.json"), json.dumps(asdict(self), indent=2).encode(), content_type="application/json")
 
 
-Say = Callable[[str], None]
-
-
 def check(options: TrainOptions) -> None:
     """Raise TrainingError for options that no run can have, whatever its dataset. Nothing is started."""
     checked_name(options.name)
@@ -95,6 +93,14 @@ def kept_run(name: str, store: Store) -> Run | None:
     except KeyNotFoundError:
         return None
     return Run(**{**kept, "task": TrainTask(**{**kept["task"], "store": store.url})})
+
+
+def kept_history(run: Run, store: Store) -> dict[int, dict[str, Any]]:
+    """A run's metrics by epoch, as far as it has come; none where it has not begun."""
+    try:
+        return {row["epoch"]: row for row in json.loads(store.get(run.key("history.json")))}
+    except KeyNotFoundError:
+        return {}
 
 
 def require_same(begun: TrainTask, asked: TrainTask, name: str) -> None:

@@ -65,8 +65,8 @@ def tune(
       onesheet tune --space search.toml --name weekly-20260301
     """
     from cluster.nodes import connect  # noqa: PLC0415
-    from training import tune as tuning  # noqa: PLC0415
-    from training.leaderboard import leaderboard_table  # noqa: PLC0415
+    from training import searches  # noqa: PLC0415
+    from training.leaderboard import finished, leaderboard_table  # noqa: PLC0415
     from training.live import live_line  # noqa: PLC0415
 
     if show_space:
@@ -74,19 +74,10 @@ def tune(
         return
     settings = load_settings(store=store, weights=weights)
     opened = open_store(settings.store)
-    if resume:
-        with connect(settings, dashboard=True), live_line() as on_event:
-            result = tuning.resume_search(
-                resume, opened, say, on_event, trials=trials, minutes=minutes, tracking=settings.tracking
-            )
-    else:
+    if not resume:
         path = space or _DEFAULT_SPACE
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise TrainingError(f"--space {path} cannot be read: {error}") from error
-        options = tuning.SearchOptions(
-            space=text,
+        options = searches.SearchOptions(
+            space=_text_of(path),
             space_name=str(path),
             dataset_id=dataset,
             trials=_TRIALS if trials is None else trials,
@@ -100,10 +91,17 @@ def tune(
             name=name,
         )
         if check:
-            tuning.check(options)
+            searches.check(options)
             finish({"checked": True}, as_json=as_json)
             return
-        with connect(settings, dashboard=True), live_line() as on_event:
+    from training import tune as tuning  # noqa: PLC0415  Ray Tune takes seconds, and a check needs none of it
+
+    with connect(settings, dashboard=True), live_line() as on_event:
+        if resume:
+            result = tuning.resume_search(
+                resume, opened, say, on_event, trials=trials, minutes=minutes, tracking=settings.tracking
+            )
+        else:
             result = tuning.search(options, opened, say, on_event, tracking=settings.tracking)
     version, card = result.trained.version, result.trained.card
     say(f"leaderboard: {result.page_url}")
@@ -111,7 +109,7 @@ def tune(
     finish(
         {
             "search": result.name,
-            "trials": tuning.finished(result.trials),
+            "trials": finished(result.trials),
             "winner": result.winner.run,
             "version": version,
             "metrics": card.metrics,
@@ -121,3 +119,10 @@ def tune(
         as_json=as_json,
         table=leaderboard_table(result.trials),
     )
+
+
+def _text_of(space: Path) -> str:
+    try:
+        return space.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"--space {space} cannot be read: {error}") from error

@@ -24,7 +24,7 @@ from cluster.store import FolderStore
 from training.bundle import load_index, load_model
 from training.dataset import Card
 from training.registry import Registry
-from training.runs import TrainOptions, check
+from training.runs import TrainOptions
 from training.train import resume, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -193,22 +193,3 @@ def test_a_named_run_that_has_ended_tells_its_result_and_stays_what_it_was(
     assert lines[-1] == "run nightly-1 has ended and its model is registered"
     with pytest.raises(TrainingError, match="run nightly-1 was begun with another recipe; choose another --name"):
         train(replace(options, recipe={"epochs": 2}), store, lines.append)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (TrainOptions(architecture="cnn_smal"), "cnn_small"),
-        (TrainOptions(architecture="cnn_small", recipe={"epochs": 0}), "epochs"),
-        (TrainOptions(architecture="cnn_small", workers=0), "--workers 0 to 0: at least 1"),
-        (TrainOptions(architecture="mobilenet_v2", weights="nowhere.h5"), "nowhere.h5 is missing"),
-        (TrainOptions(architecture="cnn_small", name="no name"), "--name no name: use letters"),
-    ],
-)
-def test_options_are_checked_without_a_dataset(options: TrainOptions, sentence: str):
-    with pytest.raises(TrainingError, match=sentence):
-        check(options)
-
-
-def test_options_that_a_run_can_have_pass_the_check():
-    check(TrainOptions(architecture="cnn_small", workers=2, recipe={"epochs": 3}))

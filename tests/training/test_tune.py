@@ -12,13 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.errors import TrainingError
-from cluster.nodes import connect
-from cluster.settings import load_settings
 from cluster.store import FolderStore
 from training.dataset import Card
 from training.registry import Registry
-from training.tune import SearchOptions, plan_search
 
 SPACE = """
 architecture = ["cnn_small@48x32", "mobilenet_v2@48x32"]
@@ -99,19 +95,3 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     out, err = same.communicate(timeout=200)
     assert same.returncode == 0, err[-3000:]
     assert json.loads(out.splitlines()[-1])["version"] == result["version"], "by its name it tells what it came to"
-
-
-@pytest.mark.slow
-def test_what_cannot_be_searched_is_said_before_anything_starts(dataset: tuple[FolderStore, Card]):
-    store, _ = dataset
-
-    def refused(**options: object) -> str:
-        with pytest.raises(TrainingError) as error:
-            plan_search(SearchOptions(**{"space": SPACE, "space_name": "space.toml", "trials": 4, **options}), store)  # type: ignore[arg-type]
-        return str(error.value)
-
-    with connect(load_settings(), num_cpus=2):
-        assert "a search needs some of each" in refused(trials=0)
-        assert "does not fit into the cluster's 2 CPU" in refused(workers=3, cpus_per_worker=1)
-        assert "space.toml" in refused(space="architecture = 'resnet'\n")
-        assert "has no dataset 'ds-nope'" in refused(dataset_id="ds-nope")
