@@ -25,12 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.crawl_peers import material
+from cluster.cores import available_cores
 from cluster.store import open_store
 from serving.batching import Batched
 from serving.predictor import Predictor
 from serving.runtimes import load_runtime
 from training.registry import Registry
-from training.runtimes import Features, Images, Runtime, RuntimeName, Scores, available_cores
+from training.runtimes import Features, Images, Runtime, RuntimeName, Scores
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 

@@ -56,6 +56,7 @@ from benchmarks.crawl_peers.contenders import (
     install_img2dataset,
     stored,
 )
+from cluster.cores import available_cores
 
 # Rows that stay whole in a file.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -120,7 +121,7 @@ class Bench:
             log=log,
             not_ours=self._server.pids(),
         )
-        stolen = (_stolen_s() - stolen_before) / (result.wall_s * cores())
+        stolen = (_stolen_s() - stolen_before) / (result.wall_s * available_cores())
         images = stored(store)
         if result.exit_code or images != count:
             said = log.read_text(errors="replace")[-3000:]
@@ -211,11 +212,6 @@ def _shown(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _room() -> Path | None:
     """The RAM disk, where there is one with room."""
     has_room = _RAM_DISK.is_dir() and shutil.disk_usage(_RAM_DISK).free > _ROOM_BYTES
@@ -229,7 +225,7 @@ def _stolen_s() -> float:
 def machine() -> dict[str, Any]:
     """Where the figures come from."""
     return {
-        "cores": cores(),
+        "cores": available_cores(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("onesheet", "scrapy", "pillow")},

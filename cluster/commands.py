@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cluster.console import JsonFlag, finish
+from cluster.cores import available_cores
 from cluster.errors import ClusterError
 from cluster.settings import load_settings
 
@@ -21,7 +22,7 @@ def demo(
         str | None, typer.Option(help="By default a folder inside --folder, or ONESHEET_STORE.", show_default=False)
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its files.")] = Path("demo"),
-    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = min(2, os.cpu_count() or 1),
+    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = min(2, available_cores()),
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Of the training; by default the recipe's.", show_default=False)
     ] = None,

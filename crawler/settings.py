@@ -5,7 +5,7 @@ A user changes any of them the Scrapy way: `scrapy crawl posters -s DOWNLOAD_DEL
 
 from __future__ import annotations
 
-import os
+from cluster.cores import available_cores
 
 BOT_NAME = "onesheet"
 SPIDER_MODULES = ["crawler.spiders"]
@@ -57,8 +57,7 @@ RETRY_AFTER_MAX_S = 120
 BLOCK_LIMIT = 20
 # Processes that decode pictures beside the crawl; 0 decodes in it. One keeps up with what a crawl fetches on a core of
 # its own, two with what it fetches where others share the cores.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-DECODERS = min(2, _CORES - 1)
+DECODERS = min(2, available_cores() - 1)
 # How long writes wait for a store that does not answer, and how many may wait at the same time.
 STORE_PATIENCE_S = 120
 STORE_THREADS = 16

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from cluster.cores import available_cores
 from training.embedding import Embedder
 
 RuntimeName = Literal["openvino", "tensorflow"]
@@ -89,8 +89,3 @@ class TensorFlow:
     def embed(self, images: Images) -> Features:
         """See `Runtime`."""
         return self._embedder(images)
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from training.runtimes import OpenVino, TensorFlow, available_cores
+from cluster.cores import available_cores
+from training.runtimes import OpenVino, TensorFlow
 
 BATCHES = (1, 8, 16)
 _SECONDS = 2.0
