@@ -13,16 +13,13 @@ from cluster.console import JsonFlag, StoreOption, finish, say
 from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption
 from cluster.settings import Settings, load_settings
 from cluster.store import Store, open_store
+from training.options import TestDatasetOption
 
 if TYPE_CHECKING:
     from training.comparison import Comparison
     from training.evaluate import Evaluation
     from training.evaluation import VersionEvaluation
 
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(help="On its test split; by default that of the dataset it was trained on.", show_default=False),
-]
 ReportOption = Annotated[
     Path | None, typer.Option(help="Write the page also into this file.", show_default=False, dir_okay=False)
 ]
@@ -32,7 +29,7 @@ def evaluate(
     version: Annotated[
         str, typer.Argument(help="A registered version, `latest` or `production`.", metavar="[VERSION]")
     ] = "latest",
-    dataset: DatasetOption = None,
+    dataset: TestDatasetOption = None,
     report: ReportOption = None,
     cpus_per_worker: CpusPerWorkerOption = None,
     gpus_per_worker: GpusPerWorkerOption = 0,
@@ -85,7 +82,7 @@ def compare(
         list[str],
         typer.Argument(help="Two or more versions, `latest` or `production`; the first is the reference."),
     ],
-    dataset: DatasetOption = None,
+    dataset: TestDatasetOption = None,
     report: ReportOption = None,
     store: StoreOption = None,
     as_json: JsonFlag = False,

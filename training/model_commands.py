@@ -12,7 +12,7 @@ from cluster.errors import TrainingError
 from cluster.settings import load_settings
 from cluster.store import open_store
 from training.bundle import MACRO_MAP, BundleCard
-from training.options import CheckFlag
+from training.options import CheckFlag, TestDatasetOption
 from training.registry import Production, Registry
 
 models_app = typer.Typer(
@@ -72,10 +72,7 @@ def promote_model(
         bool,
         typer.Option("--if-better", help="Only if it beats the one in production on test posters new to both."),
     ] = False,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="On its test split; by default that of the version's own dataset.", show_default=False),
-    ] = None,
+    dataset: TestDatasetOption = None,
     metric: Annotated[str, typer.Option(help="By which it has to be better.")] = MACRO_MAP,
     min_gain: Annotated[float, typer.Option(help="And by more than this.")] = 0.0,
     confidence: Annotated[

@@ -20,4 +20,10 @@ NameOption = Annotated[
         show_default=False,
     ),
 ]
+TrainingDatasetOption = Annotated[str | None, typer.Option(help="By default the newest crawl's.", show_default=False)]
+TestDatasetOption = Annotated[
+    str | None,
+    typer.Option(help="On its test split; by default that of the dataset it was trained on.", show_default=False),
+]
+InputSideOption = Annotated[int | None, typer.Option(help="Of the model's input, in pixels.", show_default=False)]
 CheckFlag = Annotated[bool, typer.Option("--check", help="Only check the options; nothing starts.")]

@@ -12,14 +12,14 @@ from cluster.errors import TrainingError
 from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, WorkersOption
 from cluster.settings import load_settings
 from cluster.store import open_store
-from training.options import CheckFlag, NameOption, WeightsOption
+from training.options import CheckFlag, InputSideOption, NameOption, TrainingDatasetOption, WeightsOption
 
 
 def train(
     architecture: Annotated[
         str, typer.Option(help="See `onesheet architectures`; backbones can be joined: a@384x256+b@224x160.")
     ] = "mobilenet_v2",
-    dataset: Annotated[str | None, typer.Option(help="By default the newest crawl's.", show_default=False)] = None,
+    dataset: TrainingDatasetOption = None,
     workers: WorkersOption = 1,
     max_workers: Annotated[
         int | None, typer.Option(help="Grow to so many as the cluster has room for them.", show_default=False)
@@ -35,8 +35,8 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change the recipe: name=value, as often as needed.", show_default=False),
     ] = None,
-    height: Annotated[int | None, typer.Option(help="Of the model's input, in pixels.", show_default=False)] = None,
-    width: Annotated[int | None, typer.Option(help="Of the model's input, in pixels.", show_default=False)] = None,
+    height: InputSideOption = None,
+    width: InputSideOption = None,
     seed: Annotated[int, typer.Option(help="Of weights and shuffling.")] = 0,
     name: NameOption = None,
     resume: Annotated[

@@ -12,7 +12,7 @@ from cluster.errors import TrainingError
 from cluster.resources import CpusPerWorkerOption, GpusPerWorkerOption, WorkersOption
 from cluster.settings import load_settings
 from cluster.store import open_store
-from training.options import CheckFlag, NameOption, WeightsOption
+from training.options import CheckFlag, NameOption, TrainingDatasetOption, WeightsOption
 
 # Beside the code: an installed onesheet has no other folder.
 _DEFAULT_SPACE = Path(__file__).with_name("search.toml")
@@ -30,7 +30,7 @@ def tune(
     minutes: Annotated[
         float | None, typer.Option(help="And in minutes: no trial goes on after them.", show_default=False)
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="By default the newest crawl's.", show_default=False)] = None,
+    dataset: TrainingDatasetOption = None,
     workers: WorkersOption = 1,
     cpus_per_worker: CpusPerWorkerOption = None,
     gpus_per_worker: GpusPerWorkerOption = 0,
