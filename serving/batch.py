@@ -30,6 +30,8 @@ from cluster.resources import room_for
 from cluster.store import Store, open_store
 from crawler.outcomes import Reason, Rejected
 from serving.predictor import Prediction, Predictor, predict_among
+from training.bundle import MODEL_FILE
+from training.export import GRAPH_FILE, WEIGHTS_FILE
 from training.registry import Registry
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -42,6 +44,8 @@ _THREADS = 8
 _TELL_S = 60.0
 # In the schema of each part: how many of its posters were refused.
 _REFUSED = b"onesheet.refused"
+# Of a bundle: the index of similar posters, which may be larger than all of them, is not asked.
+_FILES = (MODEL_FILE, GRAPH_FILE, WEIGHTS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,7 @@ class PartMaker:
         self._threads = ThreadPoolExecutor(_THREADS)
         self._input, self._output = open_store(self._plan.input), open_store(output_url)
         with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
-            card = Registry(open_store(registry_url)).fetch(self._plan.version, Path(folder))
+            card = Registry(open_store(registry_url)).fetch(self._plan.version, Path(folder), only=_FILES)
             # There is an actor a core.
             self._predictor = Predictor.load(Path(folder), card, max_pixels=max_pixels, threads=1)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.store import Store
 from training.answers import Answers, EvaluationError, ask, load_answers, save_answers
-from training.bundle import BundleCard, load_model
+from training.bundle import MODEL_FILE, BundleCard, load_model
 from training.comparison import Comparison, fairness
 from training.comparison import compare as compare_answers
 from training.dataset import Card, read_card
@@ -56,8 +56,7 @@ def evaluate_version(store: Store, version: str, dataset_id: str | None = None, 
     bundle = find(registry, version)
     card = dataset_of(store, bundle, dataset_id)
     with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
-        bundle = registry.fetch(bundle.version, Path(folder))
-        model = load_model(Path(folder), bundle)
+        model = load_model(Path(folder), registry.fetch(bundle.version, Path(folder), only=(MODEL_FILE,)))
         say(f"{bundle.version} on {card.dataset_id}")
         answers = ask(model, store, card, say, genres=bundle.genres)
         save_answers(store, bundle.version, answers)
@@ -117,8 +116,7 @@ def kept_answers(registry: Registry, bundle: BundleCard, card: Card, say: Say) -
         start_tensorflow()
         say(f"{bundle.version} on {card.dataset_id}")
         with tempfile.TemporaryDirectory(prefix="onesheet-bundle-") as folder:
-            fetched = registry.fetch(bundle.version, Path(folder))
-            model = load_model(Path(folder), fetched)
+            model = load_model(Path(folder), registry.fetch(bundle.version, Path(folder), only=(MODEL_FILE,)))
             found = ask(model, registry.store, card, say, genres=bundle.genres)
         save_answers(registry.store, bundle.version, found)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,9 +96,15 @@ class Registry:
             raise RegistryError(f"there is no model version {version!r} in {self.store.url}; known: {known_text}")
         return read_card(self.store.get(_key(version, CARD_FILE)))
 
-    def fetch(self, version: str, folder: Path) -> BundleCard:
-        """Download the version into `folder`, made if need be, and verify every file's sha256."""
+    def fetch(self, version: str, folder: Path, *, only: Collection[str] | None = None) -> BundleCard:
+        """Download the version into `folder`, made if need be, and verify every file's sha256.
+
+        only: names of files, of which those come that the version has; None for all. The card that is returned, and
+        left in the folder, names what came.
+        """
         card = self.card(version)
+        if only is not None:
+            card = card.model_copy(update={"files": {name: sha for name, sha in card.files.items() if name in only}})
         folder.mkdir(parents=True, exist_ok=True)
         for name in card.files:
             (folder / name).write_bytes(self.store.get(_key(card.version, name)))

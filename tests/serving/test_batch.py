@@ -45,7 +45,9 @@ def many(tmp_path: Path, poster: Poster) -> Path:
 def production(tmp_path: Path) -> Registry:
     registry = Registry(FolderStore(tmp_path / "store"))
     for version in ("v1", "v2"):
-        register_tiny(registry, tmp_path / version, version)
+        register_tiny(registry, tmp_path / version, version, has_index=True)
+    # No batch asks for the index.
+    registry.store.put("models/v1/index.npy", b"altered")
     registry.promote("v1")
     return registry
 

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from cluster.store import FolderStore
-from training.bundle import CARD_FILE, MODEL_FILE, BundleCard, BundleError, sha256_of
+from training.bundle import (
+    CARD_FILE,
+    MODEL_FILE,
+    TITLES_FILE,
+    VECTORS_FILE,
+    BundleCard,
+    BundleError,
+    read_card,
+    sha256_of,
+)
 from training.registry import Registry, RegistryError
 
 
@@ -23,7 +32,13 @@ def registered(registry: Registry, folder: Path, version: str, day: int = 1) -> 
     folder = folder / version
     folder.mkdir()
     (folder / MODEL_FILE).write_bytes(version.encode())
-    card = BundleCard(
+    card = card_of(version, day).model_copy(update={"files": {MODEL_FILE: sha256_of(folder / MODEL_FILE)}})
+    registry.register(folder, card)
+    return card
+
+
+def card_of(version: str, day: int = 1) -> BundleCard:
+    return BundleCard(
         version=version,
         architecture="tiny",
         created_at=datetime(2026, 1, day, tzinfo=UTC),
@@ -31,10 +46,7 @@ def registered(registry: Registry, folder: Path, version: str, day: int = 1) -> 
         thresholds=(0.5,),
         height_px=8,
         width_px=8,
-        files={MODEL_FILE: sha256_of(folder / MODEL_FILE)},
     )
-    registry.register(folder, card)
-    return card
 
 
 def test_versions_are_listed_newest_first(registry: Registry, tmp_path: Path) -> None:
@@ -49,6 +61,24 @@ def test_a_fetched_version_is_what_was_registered(registry: Registry, tmp_path: 
     assert registry.fetch("v1", tmp_path / "fetched") == card
     assert (tmp_path / "fetched" / MODEL_FILE).read_bytes() == b"v1"
     assert (tmp_path / "fetched" / CARD_FILE).is_file()
+
+
+def test_only_the_files_come_that_are_asked_for(registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "v1"
+    folder.mkdir()
+    names = (MODEL_FILE, TITLES_FILE, VECTORS_FILE)
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    files = {name: sha256_of(folder / name) for name in names}
+    registry.register(folder, card_of("v1").model_copy(update={"files": files}))
+    # An index that is damaged is no matter to who does not ask for it.
+    registry.store.put(f"models/v1/{VECTORS_FILE}", b"altered")
+    card = registry.fetch("v1", tmp_path / "fetched", only=(MODEL_FILE, "model.xml"))
+    assert set(card.files) == {MODEL_FILE}
+    assert {path.name for path in (tmp_path / "fetched").iterdir()} == {MODEL_FILE, CARD_FILE}
+    assert read_card((tmp_path / "fetched" / CARD_FILE).read_bytes()) == card
+    with pytest.raises(BundleError, match="v1 was altered"):
+        registry.fetch("v1", tmp_path / "whole")
 
 
 def test_a_version_is_never_overwritten(registry: Registry, tmp_path: Path) -> None:
