@@ -53,6 +53,14 @@ def build_network(
 
 
 @dataclass(frozen=True, slots=True)
+class _Features:
+    """A model from a network's input to pooled features, float32 [batch, F]; widths: how many each pooling has."""
+
+    model: Any
+    widths: dict[Pooling, int]
+
+
+@dataclass(frozen=True, slots=True)
 class _Assembly:
     genres: int
     recipe: Recipe
@@ -79,10 +87,9 @@ class _Assembly:
         for part in parts:
             backbone = self._backbone(part)
             backbone.model.trainable = False
-            every, widths = self._features(part, backbone, POOLINGS)
-            trunks.append(Trunk(self._key(part), self._mirrored(every), widths, self.recipe.pooling))
-            some, _ = self._features(part, backbone, self.recipe.pooling)
-            read.append(self._mirrored(some)(image))
+            every, some = self._features(part, backbone, POOLINGS, self.recipe.pooling)
+            trunks.append(Trunk(self._key(part), self._mirrored(every.model), every.widths, self.recipe.pooling))
+            read.append(self._mirrored(some.model)(image))
         features = joined(read)
         head, each = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
         return Network(keras.Model(image, head(features)), head, tuple(trunks), each)
@@ -98,8 +105,8 @@ class _Assembly:
             if self.weights != "none":
                 _fine_tuned(backbone.model, self.recipe.trainable)
             rates |= _rates(backbone, self.recipe.layer_decay)
-            some, _ = self._features(part, backbone, self.recipe.pooling)
-            read.append(some(image))
+            [some] = self._features(part, backbone, self.recipe.pooling)
+            read.append(some.model(image))
         features = joined(read)
         head, each = build_head(features.shape[-1], genres=self.genres, recipe=self.recipe)
         trained = keras.Model(image, head(features))
@@ -114,11 +121,8 @@ class _Assembly:
                 raise TrainingError(f"architecture {part.name} has no layer {name!r}, which its Backbone names")
         return backbone
 
-    def _features(self, part: Part, backbone: Backbone, kinds: Sequence[Pooling]) -> tuple[Any, dict[Pooling, int]]:
-        """A model from the network's input to a part's pooled features, float32 [batch, F]; how many each pooling has.
-
-        As trainable as the backbone is.
-        """
+    def _features(self, part: Part, backbone: Backbone, *ways: Sequence[Pooling]) -> list[_Features]:
+        """A part's features pooled in each of the ways, which share the backbone's pass; as trainable as it is."""
         import keras  # noqa: PLC0415
 
         model = backbone.model
@@ -126,10 +130,13 @@ class _Assembly:
         extractor = keras.Model(model.inputs, [model.output, *(model.get_layer(name).output for name in names)])
         image = self._image()
         top, middle, *stages = extractor(self._fitted(image, part))
-        found = pooled(FeatureMaps(top, middle, stages), kinds)
-        features = keras.Model(image, joined(list(found.values())))
-        features.trainable = model.trainable
-        return features, {kind: pooling.shape[-1] for kind, pooling in found.items()}
+        features = []
+        for kinds in ways:
+            found = pooled(FeatureMaps(top, middle, stages), kinds)
+            read = keras.Model(image, joined(list(found.values())))
+            read.trainable = model.trainable
+            features.append(_Features(read, {kind: pooling.shape[-1] for kind, pooling in found.items()}))
+        return features
 
     def _fitted(self, image: Any, part: Part) -> Any:
         """The image at a part's size, bilinear, smoothed where it is made smaller, as `training.preprocessing` does."""
