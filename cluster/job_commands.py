@@ -140,7 +140,7 @@ def stop(job: JobArgument, address: AddressOption = DEFAULT_ADDRESS, as_json: Js
         onesheet jobs stop nightly-2026-03-01
     """
     server = JobServer(address)
-    _tell(jobs.stop(server, the_job(server, job)), as_json=as_json)
+    _tell(jobs.stop(server, the_job(server, job).submission_id), as_json=as_json)
 
 
 @jobs_app.command("wait")
@@ -161,7 +161,7 @@ def wait(
         onesheet jobs wait nightly-2026-03-01 --timeout-s 3600 --json
     """
     server = JobServer(address)
-    _end(jobs.wait_for(server, the_job(server, job), timeout_s=timeout_s), as_json=as_json)
+    _end(jobs.wait_for(server, the_job(server, job).submission_id, timeout_s=timeout_s), as_json=as_json)
 
 
 def _end(job: Job, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from cluster.job_server import JobServer, gist, is_unknown
 from cluster.job_table import Job, JobStatus, find_job, metadata_of, read_job, view
 
 _STOP_TIMEOUT_S = 30
+_LOOK_S = 0.2
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
@@ -55,7 +56,7 @@ def submit(
             say(f"job {job.job_id} runs on, as it was started elsewhere: onesheet jobs stop {job.job_id}")
             raise
         say(f"stopping job {job.job_id}; its log stays: onesheet jobs logs {job.job_id}")
-        return stop(server, job)
+        return stop(server, job.submission_id)
 
 
 def follow(server: JobServer, job: Job, write_log: Callable[[str], object] | None = None) -> Job:
@@ -71,33 +72,48 @@ def write_log(server: JobServer, job: Job, write: Callable[[str], object] | None
     (write or _write_now)(text)
 
 
-def wait_for(server: JobServer, job: Job, *, timeout_s: float | None = None) -> Job:
-    """Wait for a job's end, without its log. Raises ClusterError after timeout_s, or where nobody answers for long."""
+def wait_for(
+    server: JobServer,
+    submission_id: str,
+    *,
+    timeout_s: float | None = None,
+    patience_s: float = PATIENCE_S,
+    look_s: float = _LOOK_S,
+    on_look: Callable[[Job | None], None] = lambda job: None,
+) -> Job:
+    """Wait for a job's end, looking every look_s. Raises ClusterError after timeout_s, or after patience_s of silence.
+
+    on_look: is told at each look, the last one too, how the job stands, and None while the server does not answer;
+    what it raises ends the waiting.
+    """
     began = heard = time.monotonic()
     while True:
+        job = None
         try:
-            job = view(server.client.get_job_info(job.submission_id))
+            job = view(server.client.get_job_info(submission_id))
             heard = time.monotonic()
-            if job.status.is_end:
-                return job
         except (OSError, RuntimeError) as error:
             if is_unknown(error):
-                raise ClusterError(f"the job server at {server.address} no longer knows job {job.job_id}") from error
-            if time.monotonic() - heard > PATIENCE_S:
+                raise ClusterError(f"the job server at {server.address} no longer knows job {submission_id}") from error
+            if time.monotonic() - heard > patience_s:
                 raise ClusterError(
-                    f"the job server at {server.address} has not answered for {PATIENCE_S:.0f} s ({gist(error)}); "
-                    f"job {job.job_id} may run on"
+                    f"the job server at {server.address} has not answered for {patience_s:.0f} s ({gist(error)}); "
+                    f"job {submission_id} may run on: the same command again follows it"
                 ) from error
+        on_look(job)
+        if job is not None and job.status.is_end:
+            return job
         if timeout_s is not None and time.monotonic() - began > timeout_s:
-            raise ClusterError(f"job {job.job_id} is still {job.status.lower()} after {timeout_s:g} s; it runs on")
-        time.sleep(0.2)
+            stands = f"is still {job.status.lower()}" if job else "has not been heard of"
+            raise ClusterError(f"job {submission_id} {stands} after {timeout_s:g} s; it runs on")
+        time.sleep(look_s)
 
 
-def stop(server: JobServer, job: Job) -> Job:
+def stop(server: JobServer, submission_id: str, *, timeout_s: float = _STOP_TIMEOUT_S) -> Job:
     """Tell a job to end, and wait until it has; one that has ended stays as it is."""
     with server.explained():
-        server.client.stop_job(job.submission_id)
-    return wait_for(server, job, timeout_s=_STOP_TIMEOUT_S)
+        server.client.stop_job(submission_id)
+    return wait_for(server, submission_id, timeout_s=timeout_s)
 
 
 def _start(

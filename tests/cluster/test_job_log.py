@@ -81,7 +81,7 @@ def test_a_server_that_stays_away_is_given_up_with_a_sentence(ray_head: LocalClu
     proxy.cut(refuse=True)
     with pytest.raises(ClusterError, match=f"has not answered for 2 s .* may run on: onesheet jobs wait {job.job_id}"):
         follow_log(cut.client, job.submission_id, lambda _: None, patience_s=2)
-    jobs.stop(direct, job)
+    jobs.stop(direct, job.submission_id)
 
 
 @pytest.mark.fault

@@ -187,7 +187,7 @@ class TestOnARealCluster:
         def stop_soon() -> None:
             while (job := find_job(server, "stopped-meanwhile")) is None or job.status is not JobStatus.RUNNING:
                 time.sleep(0.2)
-            jobs.stop(server, job)
+            jobs.stop(server, job.submission_id)
 
         thread = threading.Thread(target=stop_soon)
         thread.start()
@@ -226,7 +226,7 @@ class TestOnARealCluster:
         else:
             assert f"job {name} runs on" in errors
             assert job.status is JobStatus.RUNNING
-            jobs.stop(server, job)
+            jobs.stop(server, job.submission_id)
 
     def test_the_submit_command_ends_with_json_and_the_jobs_own_options_go_to_the_job(
         self, ray_head: LocalCluster, app: typer.Typer, monkeypatch: pytest.MonkeyPatch

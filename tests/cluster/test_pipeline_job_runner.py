@@ -6,6 +6,9 @@ import secrets
 
 import pytest
 
+from cluster import jobs
+from cluster.errors import ClusterError
+from cluster.job_server import JobServer
 from cluster.nodes import LocalCluster
 from cluster.pipeline.job_runner import JobRunner
 from cluster.pipeline.stage_log import Ended, StageLog
@@ -59,3 +62,17 @@ def test_a_job_is_stopped_with_its_pipeline(runner: JobRunner):
     with pytest.raises(StopError):
         runner.run(["python", "-c", code], job_id, log, watch)
     assert not runner.is_there(job_id)
+
+
+def test_a_job_that_the_server_no_longer_knows_is_told_at_once(runner: JobRunner, ray_head: LocalCluster):
+    job_id, log = f"test-{secrets.token_hex(4)}", StageLog()
+    server = JobServer(ray_head.dashboard_url)
+
+    def watch() -> None:
+        if log.text:
+            jobs.stop(server, job_id)
+            server.client.delete_job(job_id)
+
+    code = "import time; print('there', flush=True); time.sleep(100)"
+    with pytest.raises(ClusterError, match=f"no longer knows job {job_id}"):
+        runner.run(["python", "-c", code], job_id, log, watch)

@@ -73,6 +73,6 @@ def test_nodes_resources_and_the_jobs_at_work(ray_head: LocalCluster, tmp_path: 
     screen = CliRunner().invoke(app, words).stdout
     assert "1 alive" in screen
     assert "echo [bold]" in screen
-    jobs.stop(server, job)
+    jobs.stop(server, job.submission_id)
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert "shown" in {each["job_id"] for each in told["jobs"]["ended"]}
