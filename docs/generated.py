@@ -19,6 +19,10 @@ from serving.app import ServeOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 _FLOORS = ("cluster", "crawler", "training", "serving")
+_ON_COMMANDS = (
+    "Each also tells this with `--help`, and ends with one line of JSON with `--json`. `onesheet --version` tells which"
+    " onesheet it is."
+)
 _SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 
 
@@ -122,7 +126,7 @@ def reasons_page() -> str:
 
 def commands_page() -> str:
     """Every command with its options, as `--help` has them."""
-    parts = [_page("Commands", "Each also tells this with `--help`, and ends with one line of JSON with `--json`.", "")]
+    parts = [_page("Commands", _ON_COMMANDS, "")]
     parts += [_command(name, command) for name, command in _leaves("onesheet", typer.main.get_command(app))]
     return "\n".join(parts)
 

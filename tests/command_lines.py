@@ -29,7 +29,8 @@ def check(line: str) -> None:
 
 def _onesheet(words: list[str]) -> None:
     command, name = _root(), "onesheet"
-    while hasattr(command, "commands"):
+    # A group may have options of its own, such as --version.
+    while hasattr(command, "commands") and not any(words[:1] == [own] for each in command.params for own in each.opts):
         default = getattr(command, "default_command", None)
         name = words.pop(0) if words and (words[0] in command.commands or not default) else default or ""
         if name not in command.commands:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import socket
@@ -56,6 +57,11 @@ def test_help_lists_the_commands_quickly():
     answer = onesheet("--help")
     assert answer.returncode == 0
     assert all(name in answer.stdout for name in ("crawl", "prepare", "train", "models", "serve", "submit"))
+
+
+def test_the_version_is_that_of_the_installation():
+    answer = onesheet("--version")
+    assert (answer.returncode, answer.stdout) == (0, f"onesheet {importlib.metadata.version('onesheet')}\n")
 
 
 @pytest.mark.parametrize(
