@@ -36,7 +36,9 @@ class Canary:
 class Follower:
     """One predictor at a time, replaced whole: a request sees the old model or the new one, never a part.
 
-    While a canary runs there is a second one; `serving.canary` says which request is its.
+    While a canary runs there is a second one; `serving.canary` says which request is its. The one before stays in
+    memory until another is loaded, so the way back takes no longer than a look at the pointer: at rest there are two
+    models at most.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Follower:
         self.max_pixels = max_pixels
         self.predictor: Predictor | None = None
         self.canary: Canary | None = None
+        self._before: Predictor | None = None
         self.refused: Refused | None = None
         self.refused_candidate: Refused | None = None
         self._refused_promotion: tuple[str, datetime] | None = None
@@ -110,13 +113,10 @@ class Follower:
 
     def _swap_in(self, version: str) -> Refused | None:
         """Serve the version, or say why not."""
-        if self.canary and self.canary.predictor.version == version:
-            found: Predictor | Refused = self.canary.predictor
-        else:
-            found = self._load(version)
+        found = self._get(version)
         if isinstance(found, Refused):
             return found
-        self.predictor = found
+        self.predictor, self._before = found, self.predictor
         log.info("serving model version %s", version)
         return None
 
@@ -134,12 +134,21 @@ class Follower:
             return
         # One that is no longer tried stops at once, however long the next one loads.
         self.canary = self.refused_candidate = self._refused_canary = None
-        found = self._load(candidate.version)
+        found = self._get(candidate.version)
         if isinstance(found, Refused):
             self.refused_candidate, self._refused_canary = found, trial
             return
         self.canary = Canary(found, candidate.share)
         log.info("trying model version %s on %g of the requests", candidate.version, candidate.share)
+
+    def _get(self, version: str) -> Predictor | Refused:
+        """The version as it is in memory, or else loaded; or why not."""
+        for there in (self.canary.predictor if self.canary else None, self._before):
+            if there is not None and there.version == version:
+                return there
+        # Its memory is for the one that comes.
+        self._before = None
+        return self._load(version)
 
     def _load(self, version: str) -> Predictor | Refused:
         """The version, loaded and warm, or why not. Raises what may have passed at the next poll."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,10 +238,47 @@ def test_the_old_model_answers_until_the_new_one_is_loaded_and_has_scored(
     monkeypatch.setattr(follower, "_load_predictor", load)
     registry.promote("v2")
     follower.poll()
+    assert served(follower) == "v2"
+    assert served_meanwhile == ["v1"]
+
+
+def test_the_way_back_loads_nothing(follower: Follower, registry: Registry, register: Register) -> None:
+    for version in ("v1", "v2"):
+        register(version)
+        registry.promote(version)
+        follower.poll()
+    newer = follower.predictor
+    with damaged(registry, "v1"):
+        registry.rollback()
+        follower.poll()
+    assert served(follower) == "v1"
+    assert follower.refused is None
+    registry.promote("v2")
+    follower.poll()
+    assert follower.predictor is newer, "nor does the way forth again"
+
+
+def test_a_model_that_comes_takes_the_place_of_the_one_before(
+    follower: Follower, registry: Registry, register: Register
+) -> None:
+    for version in ("v1", "v2", "v3"):
+        register(version)
+    registry.promote("v1")
+    follower.poll()
+    assert follower.predictor
+    first = weakref.ref(follower.predictor)
+    registry.promote("v2")
+    follower.poll()
+    gc.collect()
+    assert first() is not None
+    registry.canary("v3", 0.5)
+    follower.poll()
+    gc.collect()
+    assert tried(follower) == ("v3", 0.5)
+    assert first() is None, "at rest a replica holds two models at most"
     registry.rollback()
     follower.poll()
-    assert served(follower) == "v1"
-    assert served_meanwhile == ["v1", "v2"], "a rollback goes the same way"
+    assert (served(follower), tried(follower)) == ("v1", None)
 
 
 def test_whoever_hears_of_the_models_is_told_after_each_look_and_may_fail(
