@@ -11,6 +11,7 @@ process. Afterwards onesheet's process takes one more epoch a batch at a time, t
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import sys
 import tempfile
@@ -27,10 +28,10 @@ from rich.table import Table
 
 from benchmarks.crawl_peers import material, measured
 from benchmarks.training_contender import GENRES, ONESHEET, PLAIN
+from cluster.settings import load_settings
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
-_ROWS_A_SHARD = 512
 CONTENDERS = (PLAIN, ONESHEET)
 
 
@@ -138,39 +139,50 @@ def _write_labels(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _write_dataset(folder: Path, paths: Sequence[Path], labels: dict[str, list[str]]) -> Path:
-    """The same posters as the train split of a dataset, in shards as `onesheet prepare` writes them."""
+    """The same posters as the train split of a dataset, its shards made by `onesheet prepare`'s own code."""
     import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
 
-    from training.dataset import Card  # noqa: PLC0415
+    from cluster.store import FolderStore  # noqa: PLC0415
+    from crawler.pipelines import poster_key  # noqa: PLC0415
+    from training.dataset_card import Card, key_of  # noqa: PLC0415
+    from training.dataset_plan import PrepareOptions  # noqa: PLC0415
+    from training.shards import POSTERS_A_SHARD, ShardTask, write_shards  # noqa: PLC0415
 
-    shards: list[str] = []
-    for start in range(0, len(paths), _ROWS_A_SHARD):
-        rows = [
-            {
-                "imdb_id": path.stem,
-                "genres": labels[path.stem],
-                "image": {"bytes": path.read_bytes(), "path": path.name},
-            }
-            for path in paths[start : start + _ROWS_A_SHARD]
-        ]
-        key = f"datasets/ds-benchmark/train/{len(shards):05}.parquet"
-        (folder / key).parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows), folder / key, compression="none")
-        shards.append(key)
-    genres = [f"genre {genre:02}" for genre in range(GENRES)]
+    store = FolderStore(folder)
+    rows = []
+    for path in paths:
+        poster = path.read_bytes()
+        store.put(poster_key(path.stem), poster)
+        rows.append({"imdb_id": path.stem, "sha256": hashlib.sha256(poster).digest(), "genres": labels[path.stem]})
+    columns = [("imdb_id", pa.string()), ("sha256", pa.binary()), ("is_verified", pa.bool_()), ("title", pa.string())]
+    schema = pa.schema([*columns, ("year", pa.int16()), ("genres", pa.list_(pa.string()))])
+    tasks = [
+        ShardTask(
+            key=key_of("ds-benchmark", f"train/{start // POSTERS_A_SHARD:05}.parquet"),
+            split="train",
+            rows=pa.Table.from_pylist(
+                [{"is_verified": True, "title": "", **row} for row in rows[start : start + POSTERS_A_SHARD]], schema
+            ),
+            max_height_px=PrepareOptions().max_height_px,
+            max_pixels=load_settings().max_poster_pixels,
+        )
+        for start in range(0, len(rows), POSTERS_A_SHARD)
+    ]
+    made = list(write_shards(iter(tasks), store))
+    if lost := {name: reason for shard in made for name, reason in shard.lost.items()}:
+        sys.exit(f"both must learn from the same posters, and the dataset lacks some: {lost}")
     card = Card(
         dataset_id="ds-benchmark",
         crawl_id="benchmark",
         options={},
-        genres=genres,
+        genres=[f"genre {genre:02}" for genre in range(GENRES)],
         funnel={},
         dropped={},
         posters={"train": len(paths), "validation": 0, "test": 0},
-        shards={"train": shards, "validation": [], "test": []},
+        shards={"train": [shard.key for shard in made], "validation": [], "test": []},
         genre_counts={},
     )
-    (folder / "datasets" / "ds-benchmark" / "card.json").write_text(json.dumps(asdict(card)))
+    store.put(key_of(card.dataset_id, "card.json"), json.dumps(asdict(card)).encode())
     return folder
 
 
