@@ -27,7 +27,7 @@ class Nightly:
         self.store: Store = open_store(store)
         self._catalog = catalog
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ONESHEET_", "RAY_"))}
-        self._environment = {**kept, "NO_COLOR": "1", "ONESHEET_STORE": store, **environment}
+        self.environment = {**kept, "NO_COLOR": "1", "ONESHEET_STORE": store, **environment}
         self._folder = folder
         self._calls = 0
 
@@ -44,7 +44,7 @@ class Nightly:
         with self.log(self._calls).open("w") as log:
             return subprocess.Popen(
                 [sys.executable, str(ROOT / "onesheet.py"), "pipeline", str(self.file), "--json", *words],
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
