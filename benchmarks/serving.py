@@ -7,7 +7,8 @@ a request, as multipart. The peers are as their documentation has them: Keras in
 have it, each in an environment of its own below --peers-folder. Beside them: the predictor and runtime of onesheet in a
 plain FastAPI app, and in no server at all, which is the floor. Callers ask again as soon as they are answered (a closed
 loop), 1, 16 and 64 of them; in each round each contender is started, asked and ended, and each round begins with the
-next of them. Figures are medians of the rounds:
+next of them. Before anything is measured each has answered 16 callers for a while, in which onesheet starts its second
+replica, for that takes most of a core. Figures are medians of the rounds:
 
 - CPU: milliseconds of a core a request, of all processes of the contender; the load's own beside it;
 - memory: PSS of all its processes after the last request; Ray's are among them.
@@ -56,6 +57,8 @@ _MODEL = "mobilenet_v2"
 _POSTERS = 200
 CONCURRENCIES = (1, 16, 64)
 _START_TIMEOUT_S = 120
+# More than the seconds of load for which a replica is added, and those that it takes to start.
+_SETTLE_S = 14
 FLOOR = "floor: no server"
 ONESHEET = "onesheet"
 OURS_IN_FASTAPI = "FastAPI, our predictor"
@@ -152,6 +155,7 @@ class Bench:
         runs = []
         sent = load.requests(self._bytes, as_json=contender.takes_json)
         with self._running(contender, sent[0]) as (url, server):
+            asyncio.run(load.press(url, sent, concurrency=16, seconds=_SETTLE_S, cpu_s=float))
             for concurrency in CONCURRENCIES:
                 found = asyncio.run(
                     load.press(url, sent, concurrency=concurrency, seconds=self._seconds, cpu_s=partial(_cpu_s, server))

@@ -80,7 +80,7 @@ class Ground:
             try:
                 assert serving.stdout
                 # Ray tells of the nodes that died on standard output as well.
-                ready = next((told for line in serving.stdout if "url" in (told := parse_result(line))), None)
+                ready = next((said for line in serving.stdout if "url" in (said := parse_result(line))), None)
                 assert ready, Path(log.name).read_text()[-3000:]
                 with next(self.posters.glob("*.jpg")).open("rb") as file:
                     answer = httpx.post(f"{ready['url']}/v1/predict", files={"image": file}, timeout=60)
