@@ -188,11 +188,17 @@ def _replica_api(options: ServeOptions) -> Any:
 
     logging.getLogger("serving").setLevel(logging.INFO)
     watch = DriftWatch(window=options.drift_window)
+    metrics, tell_models = ServeMetrics(), ModelMetrics(watch)
+
+    def tell(follower: Follower) -> None:
+        tell_models(follower)
+        metrics.tell_genres()
+
     follower = Follower(
         Registry(open_store(options.store)),
         poll_interval_s=options.poll_interval_s,
         max_pixels=options.max_pixels,
-        on_poll=ModelMetrics(watch),
+        on_poll=tell,
         load=partial(
             Predictor.load,
             runtime=options.runtime,
@@ -225,7 +231,7 @@ def _replica_api(options: ServeOptions) -> Any:
             trusted_proxies=options.trusted_proxies,
             canary_by=options.canary_by,
             drift=watch,
-            listeners=(write_line, ServeMetrics(), watch),
+            listeners=(write_line, metrics, watch),
             # Ray Serve's proxy gives each request an id and puts it there.
             tells_request_id=False,
         ),

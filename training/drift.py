@@ -110,10 +110,10 @@ def poster_inputs(size: tuple[int, int], pixels: Array) -> tuple[float, ...]:
     grey = Image.fromarray(pixels).convert("L")
     stat = ImageStat.Stat(grey)
     values = np.asarray(grey, dtype=np.int16)
-    # Every fourth pixel tells as much, in a sixteenth of the time.
+    # Every fourth pixel, or line, tells as much, in a fraction of the time.
     few = pixels[::4, ::4]
     saturation = (few.max(axis=2) - few.min(axis=2)).mean()
-    sharpness = (np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean()) / 2
+    sharpness = (np.abs(np.diff(values[:, ::4], axis=0)).mean() + np.abs(np.diff(values[::4], axis=1)).mean()) / 2
     return (stat.mean[0], stat.stddev[0], float(saturation), float(sharpness), float(size[1]), size[0] / size[1])
 
 
