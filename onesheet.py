@@ -3,46 +3,100 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.metadata
 import json
 import logging
 import sys
-from typing import Annotated
+from collections import UserDict
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
-from cluster.commands import demo
 from cluster.console import console
-from cluster.doctor_commands import doctor
 from cluster.errors import OnesheetError
-from cluster.job_commands import SUBMIT_CONTEXT, jobs_app, submit
-from cluster.pipeline.command import pipeline
 from cluster.settings import load_settings
-from cluster.status import jobs_section, nodes_section, status_of
-from cluster.testbed.commands import cluster_app
-from crawler.catalog_commands import catalog_app
-from crawler.commands import crawl_app, crawls
-from crawler.site.commands import site
-from crawler.status import crawl_section
-from serving.commands import predict, serve
-from serving.similar_commands import similar
-from serving.status import endpoint_section
-from training.architecture_commands import architectures
-from training.dataset_commands import datasets, prepare
-from training.evaluate_commands import compare, evaluate
-from training.model_commands import models_app
-from training.status import dataset_section, models_section
-from training.train_commands import train
-from training.tune_commands import tune
 
 log = logging.getLogger("onesheet")
 
 # How many objects more may be there before Python looks for cycles among the youngest.
 _GARBAGE = 10_000
 
+
+def _status() -> Callable[..., None]:
+    from cluster.status import jobs_section, nodes_section, status_of  # noqa: PLC0415
+    from crawler.status import crawl_section  # noqa: PLC0415
+    from serving.status import endpoint_section  # noqa: PLC0415
+    from training.status import dataset_section, models_section  # noqa: PLC0415
+
+    return status_of(nodes_section, jobs_section, crawl_section, dataset_section, models_section, endpoint_section)
+
+
+# Where each command's function or group lies, and the settings of its context where it has any; or who makes it.
+_COMMANDS: dict[str, str | Callable[[], Callable[..., None]]] = {
+    "demo": "cluster.commands:demo",
+    "site": "crawler.site.commands:site",
+    "catalog": "crawler.catalog_commands:catalog_app",
+    "crawl": "crawler.commands:crawl_app",
+    "crawls": "crawler.commands:crawls",
+    "prepare": "training.dataset_commands:prepare",
+    "datasets": "training.dataset_commands:datasets",
+    "architectures": "training.architecture_commands:architectures",
+    "train": "training.train_commands:train",
+    "tune": "training.tune_commands:tune",
+    "evaluate": "training.evaluate_commands:evaluate",
+    "compare": "training.evaluate_commands:compare",
+    "models": "training.model_commands:models_app",
+    "serve": "serving.commands:serve",
+    "predict": "serving.commands:predict",
+    "similar": "serving.similar_commands:similar",
+    "pipeline": "cluster.pipeline.command:pipeline",
+    "cluster": "cluster.testbed.commands:cluster_app",
+    "submit": "cluster.job_commands:submit:SUBMIT_CONTEXT",
+    "jobs": "cluster.job_commands:jobs_app",
+    "status": _status,
+    "doctor": "cluster.doctor_commands:doctor",
+}
+
+
+class _Commands(UserDict[str, Any]):
+    """Commands by their names, each imported when it is looked at: those of all floors take half a second."""
+
+    def __getitem__(self, name: str) -> Any:
+        found = self.data[name]
+        if not isinstance(found, TyperCommand | TyperGroup):
+            found = self.data[name] = _command(name, found)
+        return found
+
+
+class _FrontDoor(TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands(_COMMANDS)
+
+
+def _command(name: str, place: str | Callable[[], Callable[..., None]]) -> Any:
+    """A command as Typer makes it."""
+    holder = typer.Typer(callback=_root, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    if callable(place):
+        holder.command(name)(place())
+    else:
+        path, attribute, *settings = place.split(":")
+        module = importlib.import_module(path)
+        found = getattr(module, attribute)
+        if isinstance(found, typer.Typer):
+            holder.add_typer(found, name=name)
+        else:
+            holder.command(name, context_settings=getattr(module, settings[0]) if settings else None)(found)
+    return typer.main.get_group(holder).commands[name]
+
+
 app = typer.Typer(
     name="onesheet",
+    cls=_FrontDoor,
     help="Harvest movie posters into object storage, learn their genres on a Ray cluster, serve the winner.",
     no_args_is_help=True,
     add_completion=False,
@@ -65,32 +119,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-app.command("demo")(demo)
-app.command("site")(site)
-app.add_typer(catalog_app, name="catalog")
-app.add_typer(crawl_app, name="crawl")
-app.command("crawls")(crawls)
-app.command("prepare")(prepare)
-app.command("datasets")(datasets)
-app.command("architectures")(architectures)
-app.command("train")(train)
-app.command("tune")(tune)
-app.command("evaluate")(evaluate)
-app.command("compare")(compare)
-app.add_typer(models_app, name="models")
-app.command("serve")(serve)
-app.command("predict")(predict)
-app.command("similar")(similar)
-app.command("pipeline")(pipeline)
-app.add_typer(cluster_app, name="cluster")
-app.command("submit", context_settings=SUBMIT_CONTEXT)(submit)
-app.add_typer(jobs_app, name="jobs")
-app.command("status")(
-    status_of(nodes_section, jobs_section, crawl_section, dataset_section, models_section, endpoint_section)
-)
-app.command("doctor")(doctor)
 
 
 def main() -> None:

@@ -59,6 +59,16 @@ def test_help_lists_the_commands_quickly():
     assert all(name in answer.stdout for name in ("crawl", "prepare", "train", "models", "serve", "submit"))
 
 
+def test_a_command_imports_nothing_of_the_other_floors():
+    code = (
+        "import sys, onesheet; onesheet.app(['crawl', 'report', '--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    packages = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert "crawler" in packages
+    assert not packages & {"training", "serving", "numpy", "PIL", "ray", "scrapy"}
+
+
 def test_the_version_is_that_of_the_installation():
     answer = onesheet("--version")
     assert (answer.returncode, answer.stdout) == (0, f"onesheet {importlib.metadata.version('onesheet')}\n")
