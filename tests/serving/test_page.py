@@ -308,18 +308,20 @@ def test_the_page_shows_the_model_and_its_worth_beside_guessing(page: Any) -> No
 
 
 def test_a_promotion_is_served_without_a_restart_and_a_broken_one_is_not(
-    page: Any, endpoint: Endpoint, registry: Registry, poster: Poster
+    page: Any, endpoint: Endpoint, registry: Registry, poster: Poster, tmp_path: Path
 ) -> None:
     registry.promote("v2")
     wait_for_version(endpoint, "v2")
     page.set_input_files("#pick", {"name": "red.jpg", "mimeType": "image/jpeg", "buffer": poster("red")})
     page.wait_for_selector("#model strong:has-text('v2')")
-    registry.store.put("models/v1/model.keras", b"damaged")
-    registry.promote("v1")
+    # v1, which served before, is still in memory.
+    register_tiny(registry, tmp_path / "v3", "v3")
+    registry.store.put("models/v3/model.keras", b"damaged")
+    registry.promote("v3")
     deadline = time.monotonic() + 30
     while not (refused := httpx.get(f"{endpoint.url}/v1/model").json()["refused"]) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert refused["version"] == "v1"
+    assert refused["version"] == "v3"
     assert httpx.get(f"{endpoint.url}/readyz").json()["version"] == "v2"
 
 
