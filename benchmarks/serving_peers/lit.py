@@ -13,7 +13,8 @@ class Posters(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.model = KerasModel()
 
-    def decode_request(self, request: Any) -> Any:
+    # LitServe hands FastAPI this type, which takes anything else for a part of the query.
+    def decode_request(self, request: dict[str, str]) -> Any:
         return self.model.pixels(base64.b64decode(request["image"]))
 
     def batch(self, inputs: list[Any]) -> Any:
