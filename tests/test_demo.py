@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,21 +20,22 @@ import pytest
 from cluster.store import open_store
 from tests.conftest import ROOT
 from tests.fixtures_s3 import fresh_bucket
+from tests.processes import running, titled
 from tests.s3_servers import S3Server, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def started_since(before: set[int]) -> list[str]:
-    """Processes that are newer than `before` and belong to what a demo starts, but to no other test's servers."""
-    found = []
-    # The demo itself has ended, so what it left behind is nobody's child any more.
-    before = before | {process.pid for process in psutil.Process().children(recursive=True)}
-    for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        is_ours = any(mark in words for mark in ("onesheet", "ray::", "raylet", "gcs_server", "scrapy", "haproxy"))
-        if process.pid not in before and is_ours and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(words[:200])
+def with_environment(name: str, value: str) -> set[psutil.Process]:
+    """The processes that have inherited a variable, whoever their parent is by now.
+
+    One that writes its own title, as Ray's workers do, writes it over its environment.
+    """
+    found = set()
+    for process in running():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(name) == value:
+                found.add(process)
     return found
 
 
@@ -42,10 +44,10 @@ def demo(swift_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
     """The demo with its endpoint up; when the tests are done it is stopped by Ctrl-C."""
     folder = tmp_path_factory.mktemp("demo")
     (port,) = free_ports(1)
-    before = set(psutil.pids())
     with pytest.MonkeyPatch.context() as patch:
         store = fresh_bucket(swift_server, patch) + "/demo"
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("ONESHEET_", "RAY_"))}
+        environment["STARTED_FOR"] = str(folder)
         command = [sys.executable, str(ROOT / "onesheet.py"), "demo", "--folder", str(folder), "--store", store]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -57,11 +59,16 @@ def demo(swift_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
             assert process.stdout
             line = process.stdout.readline()
             assert line, (folder / "log").read_text()[-3000:]
+            started = {
+                *psutil.Process(process.pid).children(recursive=True),
+                *with_environment("STARTED_FOR", str(folder)),
+            }
+            assert titled("raylet", started)
             yield {**json.loads(line), "store": store, "log": folder / "log", "port": port}
             process.send_signal(signal.SIGINT)
             process.stdout.read()
             assert process.wait(60) == 0, (folder / "log").read_text()[-3000:]
-        assert started_since(before) == []
+        assert not running(started | with_environment("STARTED_FOR", str(folder)))
         with socket.socket() as freed:
             freed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             freed.bind(("127.0.0.1", port))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from cluster.job_table import JobStatus
 from cluster.nodes import LocalCluster
 from cluster.processes import Family
 from tests.cluster.cut_proxy import CutProxy, cut_proxy
+from tests.processes import titled
 from tests.s3_servers import free_ports
 
 pytestmark = pytest.mark.slow
@@ -114,7 +114,7 @@ def test_a_job_server_that_is_killed_and_started_again_by_ray(ray_head: LocalClu
 
     def kill() -> None:
         log.seen.wait(60)
-        (process,) = [each for each in _dashboard(ray_head).children(recursive=True) if "JobHead" in each.name()]
+        (process,) = titled("JobHead", _dashboard(ray_head).children(recursive=True))
         process.kill()
 
     thread = threading.Thread(target=kill)
@@ -159,12 +159,8 @@ def test_a_dashboard_that_is_killed_and_started_again(ray_head: LocalCluster) ->
 
 def _dashboard(cluster: LocalCluster) -> psutil.Process:
     folder = f"--temp-dir={cluster.logs.parent.parent}"
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            words = process.cmdline()
-            if folder in words and any(word.endswith("dashboard/dashboard.py") for word in words):
-                return process
-    raise AssertionError("the head node has no dashboard")
+    (process,) = titled(folder, titled("dashboard/dashboard.py "))
+    return process
 
 
 def _answering(port: int) -> JobServer:

@@ -18,6 +18,7 @@ from cluster.errors import ClusterError
 from cluster.job_server import job_client
 from cluster.nodes import LocalCluster, connect, local_cluster, node_environment
 from cluster.settings import load_settings
+from tests.processes import running, titled, wait_until_gone
 from tests.s3_servers import free_ports
 
 _OWNER = """
@@ -27,24 +28,6 @@ with local_cluster(num_cpus=1) as cluster:
     print(cluster.logs.parent.parent, flush=True)
     time.sleep(1000)
 """
-
-
-def _left(processes: list[psutil.Process]) -> list[str]:
-    left = []
-    for process in processes:
-        try:
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                left.append(f"{process.pid} {process.name()}")
-        except psutil.NoSuchProcess:
-            continue
-    return left
-
-
-def _wait_until_gone(processes: list[psutil.Process], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while left := _left(processes):
-        assert time.monotonic() < deadline, f"still running after {timeout_s} s: {left}"
-        time.sleep(0.1)
 
 
 class TestConnect:
@@ -85,7 +68,7 @@ class TestConnect:
             assert ray.is_initialized(), "a nested connect left the outer one connected"
         assert found == str(Path(sys.executable).parent / "onesheet")
         assert not ray.is_initialized()
-        _wait_until_gone(started)
+        wait_until_gone(started)
 
     @pytest.mark.slow
     def test_its_processes_find_their_own_ray_where_another_runs_on_the_machine(self, ray_head: LocalCluster) -> None:
@@ -128,11 +111,11 @@ class TestLocalCluster:
         before = set(me.children(recursive=True))
         with local_cluster(num_cpus=1, environment={"RAY_SERVE_ENABLE_HA_PROXY": "1"}) as cluster:
             started = list(set(me.children(recursive=True)) - before)
-            assert any("raylet" in process.name() for process in started)
+            assert titled("raylet", started)
             assert cluster.address != ray_head.address
             folder = cluster.logs.parent.parent
             assert cluster.logs.is_dir()
-        assert _left(started) == []
+        assert not running(started)
         assert not folder.exists()
         job_client(ray_head.dashboard_url).list_jobs()
 
@@ -150,10 +133,10 @@ class TestLocalCluster:
             owner.send_signal(number)
             owner.wait(30)
         if number == signal.SIGKILL:
-            _wait_until_gone(started)
+            wait_until_gone(started)
             shutil.rmtree(folder)
         assert len(started) > 3, "the cluster ran"
-        assert _left(started) == []
+        assert not running(started)
         assert not folder.exists()
 
     @pytest.mark.fault

@@ -15,6 +15,7 @@ from PIL import Image
 from crawler import images
 from crawler.decoder import Decoders, _Decoder
 from crawler.outcomes import PosterFacts, Reason, Rejected
+from tests.processes import titled
 
 LIMIT = 1_000_000
 
@@ -45,11 +46,7 @@ def _run(processes: int, pictures: list[bytes], *, kill_after: int | None = None
 
 
 def _children() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(os.getpid()).children()
-        if child.status() != psutil.STATUS_ZOMBIE and "crawler.decoder_process" in " ".join(child.cmdline())
-    ]
+    return titled("crawler.decoder_process", psutil.Process().children())
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])

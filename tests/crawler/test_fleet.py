@@ -27,6 +27,7 @@ from crawler.options import read_options
 from crawler.plan import make_plan
 from crawler.site.faults import Faults
 from crawler.site.server import Site, running_site
+from tests.processes import running
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(200)]
 
@@ -90,12 +91,10 @@ def _rehearsals(folder: Path, cluster: dict[str, str]) -> Iterator[Callable[...,
 
 def _shard_processes() -> dict[str, psutil.Process]:
     """The processes that crawl now, by the name of their task."""
-    found = {}
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or [])
-        if title.startswith("ray::crawl shard "):
-            found[title.removeprefix("ray::").strip()] = process
-    return found
+    begins = "ray::crawl shard "
+    return {
+        title.removeprefix("ray::").strip(): process for process, title in running().items() if title.startswith(begins)
+    }
 
 
 def _done(rehearsal: Rehearsal) -> int:

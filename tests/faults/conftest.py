@@ -27,6 +27,7 @@ from cluster.store import Store, open_store
 from cluster.testbed.bed import Bed
 from cluster.testbed.start import Wanted, running_bed
 from tests.crawler.outages import Gate, gate
+from tests.processes import titled
 from tests.s3_servers import moto
 from tests.training.conftest import blurred, crawled
 from training.dataset import PrepareOptions, prepare
@@ -75,12 +76,7 @@ class Ground:
 
     def titled(self, node: str, title: str) -> list[psutil.Process]:
         """A node's processes of that title."""
-        found = []
-        for process in self.bed.processes(node):
-            with suppress(psutil.Error):
-                if title in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+        return titled(title, self.bed.processes(node))
 
     def outage(self, command: Command) -> float:
         """The store does not answer for a minute, then slowly, then as before; tells when it was back."""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -18,6 +17,7 @@ from cluster.ports import free_ports
 from cluster.store import FolderStore
 from serving import haproxy
 from tests.conftest import ROOT
+from tests.processes import titled, wait_until_gone
 from tests.serving.conftest import Poster, register_tiny
 from training.registry import Registry
 
@@ -50,13 +50,12 @@ def test_one_port_is_open_callers_keep_their_address_and_nothing_is_left(tmp_pat
             assert answer.json()["posters"][0]["predicted"] == ["Red"]
             assert len(answer.headers.get_list("X-Request-ID")) == 1
             started = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+            proxies, replicas = titled("haproxy", started), titled("ServeReplica", started)
             open_to = {
                 (found.laddr.port, found.laddr.ip)
-                for process in started
-                if "haproxy" in process.name() or "ServeReplica" in " ".join(process.cmdline())
+                for process in (*proxies, *replicas)
                 for found in process.net_connections("tcp")
-                if found.status == psutil.CONN_LISTEN
-                and (found.laddr.port in REPLICA_PORTS or "haproxy" in process.name())
+                if found.status == psutil.CONN_LISTEN and (found.laddr.port in REPLICA_PORTS or process in proxies)
             }
             assert (port, "0.0.0.0") in open_to
             assert {ip for other, ip in open_to if other != port} == {"127.0.0.1"}
@@ -65,7 +64,4 @@ def test_one_port_is_open_callers_keep_their_address_and_nothing_is_left(tmp_pat
             server.wait(60)
         finally:
             server.kill()
-    deadline = time.monotonic() + 20
-    while left := [process for process in started if process.is_running() and process.status() != "zombie"]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+    wait_until_gone(started)

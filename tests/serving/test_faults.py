@@ -24,6 +24,7 @@ from PIL import Image
 from cluster.processes import Family
 from cluster.store import FolderStore
 from serving.client import Client
+from tests.processes import titled
 from tests.s3_servers import free_ports
 from tests.serving.conftest import Poster, register_tiny
 from training.registry import Registry
@@ -40,12 +41,7 @@ class Server:
     process: Popen[bytes]
 
     def replicas(self) -> list[psutil.Process]:
-        found = []
-        for process in self.family.members():
-            with contextlib.suppress(psutil.Error):
-                if "ServeReplica" in (words := " ".join(process.cmdline())) and "posters" in words:
-                    found.append(process)
-        return found
+        return titled("posters", titled("ServeReplica", self.family.members()))
 
 
 @pytest.fixture(params=["ray", "haproxy"])

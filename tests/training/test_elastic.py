@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from cluster.nodes import local_cluster, node_environment
 from cluster.store import FolderStore
+from tests.processes import titled
 from training.dataset import Card
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(400)]
@@ -19,11 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(400)]
 
 def count_workers() -> int:
     """Of the clusters that this process has started."""
-    found = 0
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            found += "RayTrainWorker" in " ".join(process.cmdline())
-    return found
+    return len(titled("RayTrainWorker", psutil.Process().children(recursive=True)))
 
 
 def test_a_run_of_one_worker_becomes_one_of_two_as_a_node_joins(dataset: tuple[FolderStore, Card]):

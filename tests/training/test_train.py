@@ -21,6 +21,7 @@ from cluster.errors import TrainingError
 from cluster.nodes import connect
 from cluster.settings import load_settings
 from cluster.store import FolderStore
+from tests.processes import titled
 from training.bundle import load_index, load_model
 from training.dataset import Card
 from training.registry import Registry
@@ -37,11 +38,7 @@ def ray() -> Iterator[None]:
 
 
 def workers() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
-    ]
+    return titled("RayTrainWorker")
 
 
 def test_two_workers_train_a_model_that_is_registered_with_its_metrics_and_lineage(

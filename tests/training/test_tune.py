@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def onesheet(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def trials_of(store: FolderStore) -> list[dict[str, object]]:
+def trials_of(store: FolderStore) -> list[dict[str, Any]]:
     """The trials that are over."""
     keys = [key for key in store.list("runs/") if key.endswith("/trials.json")]
     return [trial for trial in json.loads(store.get(keys[0])) if trial["state"] != "running"] if keys else []
@@ -74,7 +75,8 @@ def test_a_search_whose_driver_is_killed_goes_on_and_registers_its_winner(
     kept = {trial["run"]: trial for trial in trials}
     for trial in before:
         assert kept[trial["run"]] == trial, "what was finished is not done again"
-    best = max(trials, key=lambda trial: trial["score"])  # type: ignore[arg-type,return-value]
+    # So few posters give equal scores now and then: the quicker wins.
+    best = min(trials, key=lambda trial: (-trial["score"], trial["seconds"]))
     assert result["winner"] == best["run"]
 
     bundle = Registry(store).card(result["version"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ import pytest
 
 from cluster.testbed.bed import Bed, attach
 from cluster.testbed.record import folder_of, names
+from tests.processes import running
 
 ROOT = Path(__file__).resolve().parents[3]
 _OWNER = """
@@ -54,15 +54,9 @@ def name() -> Iterator[str]:
 
 def trace(bed: Bed, started: set[psutil.Process]) -> list[str]:
     """What there still is of a testbed."""
-    runs = []
-    for process in started:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            # Whoever adopted it may take a while to hear of its end.
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                runs.append(f"{process.pid} {process.name()}")
     interfaces = [name for name in psutil.net_if_addrs() if name == f"onesheet{bed.record.network}"]
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{bed.record.name}/" in line]
-    return [*runs, *interfaces, *mounts, *(name for name in names() if name == bed.record.name)]
+    return [*running(started).values(), *interfaces, *mounts, *(name for name in names() if name == bed.record.name)]
 
 
 def test_what_is_not_there_is_said_in_one_sentence_and_removed_without_an_error(name: str) -> None:
