@@ -6,7 +6,7 @@ Trains each on the newest dataset of the store (`onesheet prepare`), measures it
 it like any other model. What was published was measured on another split, mostly of other posters, and by one figure
 only; the prior baseline says how much of such a figure the frequency of the genres gives for nothing. A recipe that
 wants ImageNet weights which are not there runs without them, and its row says so; so does one that is cut short by
---epochs, for on a CPU some of these take days.
+--epochs, for on a CPU some of these take days. Called again, it goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cluster.settings import load_settings
 from cluster.store import open_store
 from training.architecture import find
 from training.bundle import BundleCard
+from training.dataset import newest_dataset
 from training.live import live_line
 from training.parts import weights_files
 from training.registry import Registry
@@ -87,7 +88,7 @@ def compare(
     """Train each network, then print one table."""
     settings = load_settings(store=store, weights=weights)
     opened = open_store(settings.store)
-    registry = Registry(opened)
+    registry, dataset_id = Registry(opened), newest_dataset(opened).dataset_id
     chosen = [each for each in PUBLISHED if not only or each.name in only]
     if not chosen:
         sys.exit(f"--only {', '.join(only or ())}: none of {', '.join(each.name for each in PUBLISHED)}")
@@ -96,7 +97,7 @@ def compare(
     rows, prior = [], dict[str, float]()
     with connect(settings), live_line() as on_event:
         for each in chosen:
-            options, remarks = _options(each.name, settings.weights, epochs, workers)
+            options, remarks = _options(each.name, dataset_id, settings.weights, epochs, workers)
             card = train(options, opened, say, on_event).card
             prior = card.prior_metrics
             rows.append(_row(each, card, remarks))
@@ -115,7 +116,10 @@ def show(rows: list[Row]) -> None:
     console.print(table)
 
 
-def _options(name: str, weights: str, epochs: int | None, workers: int) -> tuple[TrainOptions, list[str]]:
+def _options(
+    name: str, dataset_id: str, weights: str, epochs: int | None, workers: int
+) -> tuple[TrainOptions, list[str]]:
+    """The published recipe as far as this machine has what it wants, and how it differs."""
     architecture, remarks = find(name), []
     used = "none"
     if architecture.takes_weights:
@@ -126,11 +130,15 @@ def _options(name: str, weights: str, epochs: int | None, workers: int) -> tuple
             pass
         if used == "none":
             remarks.append("without ImageNet weights")
-    recipe = {}
+    recipe, run = {}, f"published-{name}-{dataset_id}"
     if epochs and epochs < architecture.recipe.epochs:
         recipe["epochs"] = epochs
+        run += f"-{epochs}"
         remarks.append(f"{epochs} of {architecture.recipe.epochs} epochs")
-    return TrainOptions(architecture=name, workers=workers, weights=used, recipe=recipe), remarks
+    options = TrainOptions(
+        architecture=name, dataset_id=dataset_id, workers=workers, weights=used, recipe=recipe, name=run
+    )
+    return options, remarks
 
 
 def _row(published: Published, card: BundleCard, remarks: list[str]) -> Row:
