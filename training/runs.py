@@ -86,6 +86,11 @@ def checked_name(name: str | None) -> str | None:
     return name
 
 
+def name_or_new(name: str | None, kind: str) -> str:
+    """The user's own name of a run or search, or a new one that says of what kind it is. Raises TrainingError."""
+    return checked_name(name) or f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
 def kept_run(name: str, store: Store) -> Run | None:
     """The run of that name as it was begun, by whichever driver."""
     try:
@@ -132,8 +137,7 @@ def plan_run(options: TrainOptions, store: Store, say: Say) -> Run:
     )
     task = replace(task, cpus=_cpus_per_worker(options, say))
     task = task.with_weights(share_weights(options.architecture, options.weights, store))
-    new = f"{_short(options.architecture)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    name = checked_name(options.name) or new
+    name = name_or_new(options.name, _short(options.architecture))
     return Run(name, task, options.workers, most, options.gpus_per_worker, options.max_failures)
 
 

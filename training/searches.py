@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from cluster.errors import KeyNotFoundError, TrainingError
@@ -14,7 +12,7 @@ from cluster.store import Store
 from training.dataset_card import newest_dataset, read_card
 from training.parts import parts_of, weights_files
 from training.recipe import Recipe
-from training.runs import Run, checked_name
+from training.runs import Run, checked_name, name_or_new
 from training.search_space import Space, parse_space
 from training.task import plan_task, share_weights
 
@@ -154,7 +152,7 @@ def plan_search(options: SearchOptions, store: Store) -> Search:
     for expression in space.architectures:
         keys[expression] = share_weights(expression, options.weights, store) if _takes_weights(expression) else {}
     return Search(
-        name=checked_name(options.name) or f"search-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        name=name_or_new(options.name, "search"),
         store=store.url,
         dataset_id=dataset.dataset_id,
         space=options.space,
