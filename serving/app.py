@@ -25,6 +25,7 @@ from serving.batching import DEFAULT_MAX_BATCH
 from serving.limits import RateLimiter, read_rate
 from training.runtimes import RuntimeName
 
+CPUS_PER_REPLICA = 2
 APP_NAME = "onesheet"
 _LIMITER = "limiter"
 _LIMITER_TIMEOUT_S = 1.0
@@ -43,6 +44,11 @@ class ServeOptions(BaseModel):
         default=1, ge=0, description="Replicas that always run; with 0, the first request after a pause waits for one."
     )
     max_replicas: int = Field(default=2, ge=1, description="Replicas under the heaviest load.")
+    cpus_per_replica: int = Field(
+        default=CPUS_PER_REPLICA,
+        ge=1,
+        description="What Ray keeps free for each replica, and the threads that run its model.",
+    )
     target_ongoing_requests: float = Field(
         default=2, gt=0, description="Requests a replica before another one is started."
     )
@@ -65,7 +71,6 @@ class ServeOptions(BaseModel):
     runtime: RuntimeName = Field(
         default="openvino", description="What runs the model: openvino, or tensorflow, which alone uses a GPU."
     )
-    threads: int | None = Field(default=None, ge=1, description="Of a replica's runtime; by default one a core.")
     max_batch: int = Field(default=DEFAULT_MAX_BATCH, ge=1, description="Posters that are scored together.")
     batch_wait_ms: float = Field(default=0, ge=0, description="Milliseconds that a batch waits for more posters.")
     fetch_urls: bool = Field(default=False, description="Fetch posters that a request names by URL, from public hosts.")
@@ -157,7 +162,7 @@ def build_app(options: ServeOptions) -> Any:
         max_queued_requests=options.max_queued_requests + _ROOM,
         # A replica that goes answers whatever it has, and takes no longer for it than a request may take.
         graceful_shutdown_timeout_s=options.request_timeout_s + _GRACE_S,
-        ray_actor_options={"num_cpus": 1},
+        ray_actor_options={"num_cpus": options.cpus_per_replica},
         logging_config=LoggingConfig(enable_access_log=False),
     )
     if options.rate_limit is None:
@@ -171,6 +176,7 @@ def build_app(options: ServeOptions) -> Any:
 def _replica_api(options: ServeOptions) -> Any:
     """Runs on the replica; only here are the model's runtime and FastAPI imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(options.cpus_per_replica))
     from cluster.settings import load_settings  # noqa: PLC0415
     from cluster.store import open_store  # noqa: PLC0415
     from serving.access import write_line  # noqa: PLC0415
@@ -202,7 +208,7 @@ def _replica_api(options: ServeOptions) -> Any:
         load=partial(
             Predictor.load,
             runtime=options.runtime,
-            threads=options.threads,
+            threads=options.cpus_per_replica,
             max_batch=options.max_batch,
             batch_wait_ms=options.batch_wait_ms,
         ),

@@ -40,6 +40,10 @@ def serve(
         int, typer.Option(help="Replicas that always run; 0 for none while nobody asks.", min=0)
     ] = 1,
     max_replicas: Annotated[int, typer.Option(help="Replicas under the heaviest load.", min=1)] = 2,
+    cpus_per_replica: Annotated[
+        int | None,
+        typer.Option(help="CPUs of each replica: as many threads run its model.", min=1, show_default="2, or all"),
+    ] = None,
     proxy: Annotated[
         Proxy, typer.Option(help="In front of the replicas; ray's own is slower. A Ray that runs has its own.")
     ] = "haproxy",
@@ -69,9 +73,12 @@ def serve(
         settings,
         min_replicas=min_replicas,
         max_replicas=max_replicas,
+        cpus_per_replica=cpus_per_replica,
         fetch_urls=fetch_urls,
         show_posters=show_posters,
     )
+    if options.max_replicas < max_replicas:
+        say(f"this machine has room for {options.max_replicas} replica(s) of {options.cpus_per_replica} CPUs")
     say("starting Ray Serve and loading the production model…")
     with running(options, settings, host=host, port=port, proxy=proxy) as endpoint:
         say(f"[bold]{endpoint.url}[/]  serves {escape(endpoint.version)}; Ctrl-C ends it")

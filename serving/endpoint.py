@@ -10,13 +10,14 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cluster.cores import available_cores
 from cluster.errors import ServingError
 from cluster.nodes import connect, environment, starts_ray
 from cluster.ports import try_port
 from cluster.settings import Settings
 from cluster.store import open_store
 from serving import haproxy, turning_away
-from serving.app import APP_NAME, ServeOptions, build_app
+from serving.app import APP_NAME, CPUS_PER_REPLICA, ServeOptions, build_app
 from serving.haproxy import Proxy
 from serving.keys import Keys
 from training.registry import Registry
@@ -35,22 +36,45 @@ class Endpoint:
 
 
 def options_for(
-    settings: Settings, *, min_replicas: int, max_replicas: int, fetch_urls: bool = False, show_posters: bool = False
+    settings: Settings,
+    *,
+    min_replicas: int,
+    max_replicas: int,
+    cpus_per_replica: int | None = None,
+    fetch_urls: bool = False,
+    show_posters: bool = False,
 ) -> ServeOptions:
-    """The application's options with the settings' store and limits. Raises ServingError."""
+    """The application's options with the settings' store and limits. Raises ServingError.
+
+    cpus_per_replica: None for two, or the one that there is. Where Ray is started here, there are no more replicas than
+    this machine has cores for.
+    """
     if settings.api_keys:
         # Each replica reads them for itself; here only to say at once what is wrong with them.
         Keys.read(settings.api_keys.get_secret_value())
-    return ServeOptions(
+    options = ServeOptions(
         # A folder's absolute path: replicas do not run where we do.
         store=open_store(settings.store).url,
         min_replicas=min_replicas,
         max_replicas=max_replicas,
+        cpus_per_replica=cpus_per_replica or min(CPUS_PER_REPLICA, available_cores()),
         max_upload_bytes=settings.max_poster_bytes,
         max_pixels=settings.max_poster_pixels,
         fetch_urls=fetch_urls,
         show_posters=show_posters,
     )
+    return _within_this_machine(options) if starts_ray(settings) else options
+
+
+def _within_this_machine(options: ServeOptions) -> ServeOptions:
+    cores = available_cores()
+    room = cores // options.cpus_per_replica
+    if room < (least := max(1, options.min_replicas)):
+        raise ServingError(
+            f"{least} replica(s) of {options.cpus_per_replica} CPUs do not fit on this machine, which has {cores}: "
+            "ask for fewer --min-replicas or --cpus-per-replica"
+        )
+    return options.model_copy(update={"max_replicas": min(options.max_replicas, room)})
 
 
 @contextlib.contextmanager

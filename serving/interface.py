@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +44,7 @@ from serving.predictor import Prediction, Predictor, predict_among
 from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented, problem_of
 from serving.similar_endpoints import VERSION_HEADER as _VERSION
 from serving.similar_endpoints import add_similar
+from serving.threads import done_by
 from serving.thumbnails import Thumbnails
 from serving.uploads import REQUEST_BODY, Upload, read_uploads
 
@@ -127,8 +129,9 @@ Posters = Annotated[list[Upload], Depends(_uploads)]
 def build_api(follower: Follower, limits: Limits) -> FastAPI:
     """The app; its start-up loads the production model, its shutdown stops following.
 
-    Endpoints are plain functions: FastAPI runs them in threads, so decoding and the model never hold the event loop.
+    What decodes or asks the model does it in threads, and never holds the event loop.
     """
+    threads = ThreadPoolExecutor(limits.admission.max_ongoing, thread_name_prefix="posters")
 
     @contextlib.asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
@@ -156,12 +159,12 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         "/predict",
         tags=["genres"],
         responses=documented(400, 401, 403, 413, 415, 422, 429, 503, 504),
-        response_model_exclude_none=True,
+        response_model=PredictionAnswer,
         openapi_extra=REQUEST_BODY,
     )
+    @done_by(threads)
     def predict(
         request: Request,
-        response: Response,
         posters: Posters,
         top: Annotated[int | None, Query(ge=1, description="Only so many genres a poster, the best.")] = None,
         threshold: Annotated[
@@ -172,7 +175,7 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         ] = False,
         genre: Annotated[str | None, Query(description="To explain, in place of each poster's best.")] = None,
         picture: Annotated[Picture, Query(description="The explanation's; see /v1/explain.")] = "layer",
-    ) -> PredictionAnswer:
+    ) -> Response:
         """Score every genre for one poster or many: JPEG, PNG, WebP or GIF, told by their content.
 
         They are sent in the request, or fetched from URLs where the server's operator allows that. Of many, one that is
@@ -189,13 +192,12 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         if genre is not None and not explain:
             raise ProblemError(422, "genre: it chooses what is explained; add explain=true")
         record = access.of(request.scope)
-        response.headers[_VERSION] = predictor.version
         told = predict_among(predictor.predict, [poster.data for poster in posters])
         outcomes = [problem_of(outcome) if isinstance(outcome, Rejected) else outcome for outcome in told]
         record.predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         if len(outcomes) == 1 and isinstance(outcomes[0], Problem):
             raise ProblemError.of(outcomes[0])
-        return PredictionAnswer(
+        answer = PredictionAnswer(
             version=predictor.card.version,
             posters=[
                 RefusedPoster(name=poster.name, problem=outcome)
@@ -210,6 +212,12 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
                 for poster, outcome in zip(posters, outcomes, strict=True)
             ],
         )
+        # Written here: FastAPI would hand it to two more threads, to be checked against what it is and to be written.
+        return Response(
+            answer.model_dump_json(exclude_none=True),
+            media_type="application/json",
+            headers={_VERSION: predictor.version},
+        )
 
     @v1.post(
         "/explain",
@@ -218,6 +226,7 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         responses={200: _PNG, **documented(400, 401, 403, 413, 415, 422, 429, 503, 504)},
         openapi_extra=REQUEST_BODY,
     )
+    @done_by(threads)
     def explain(
         request: Request,
         posters: Posters,
@@ -268,6 +277,7 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
 
     add_similar(
         v1,
+        threads,
         ready=ready,
         uploads=_uploads,
         thumbnails=limits.thumbnails,

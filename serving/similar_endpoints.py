@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: `uploads` below is no global name, and FastAPI reads it when it is a value.
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -15,6 +16,7 @@ from serving.card_page import card_as_html
 from serving.predictor import Predictor, predict_among
 from serving.problems import Problem, ProblemError, documented, problem_of
 from serving.similar_answers import FoundPoster, SimilarAnswer
+from serving.threads import done_by
 from serving.thumbnails import Thumbnails
 from serving.uploads import REQUEST_BODY, Upload
 from training.model_card import render_model_card
@@ -33,13 +35,14 @@ _INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "defau
 
 def add_similar(
     v1: APIRouter,
+    threads: Executor,
     *,
     ready: Callable[[], Predictor],
     uploads: Callable[[Request], Any],
     thumbnails: Thumbnails | None,
     retry_after_s: float,
 ) -> None:
-    """Add them to the API. uploads: a dependency that reads the posters of a request."""
+    """Add them to the API. threads: do their work. uploads: a dependency that reads the posters of a request."""
 
     @v1.post(
         "/similar",
@@ -48,6 +51,7 @@ def add_similar(
         response_model_exclude_none=True,
         openapi_extra=REQUEST_BODY,
     )
+    @done_by(threads)
     def similar(
         request: Request,
         response: Response,
@@ -84,6 +88,7 @@ def add_similar(
         response_class=Response,
         responses={200: _JPEG, **documented(401, 403, 404, 422, 429, 503)},
     )
+    @done_by(threads)
     def poster(
         imdb_id: Annotated[str, Path(pattern=r"^tt\d{7,10}$", examples=["tt0078748"])],
     ) -> Response:

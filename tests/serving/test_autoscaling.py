@@ -44,7 +44,7 @@ def test_replicas_follow_the_load_from_none_to_many_and_back(tmp_path: Path, pos
     registry.promote("v1")
     settings = load_settings(store=registry.store.url, ray_address="local")
     delays = {"upscale_delay_s": 1.0, "downscale_delay_s": 4.0, "target_ongoing_requests": 1.0}
-    options = options_for(settings, min_replicas=0, max_replicas=2).model_copy(update=delays)
+    options = options_for(settings, min_replicas=0, max_replicas=2, cpus_per_replica=1).model_copy(update=delays)
     answers: Counter[int] = Counter()
     over = threading.Event()
 

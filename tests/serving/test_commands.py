@@ -10,10 +10,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from cluster.cores import available_cores
 from cluster.errors import ServingError
+from cluster.settings import load_settings
 from serving.app import ServeOptions
 from serving.commands import predict, serve
-from serving.endpoint import address, check_port
+from serving.endpoint import address, check_port, options_for
 from tests.serving.conftest import Poster, Register
 from training.registry import Registry, RegistryError
 
@@ -96,6 +98,18 @@ def test_serve_refuses_an_address_of_another_machine() -> None:
 def test_serve_names_replica_limits_that_contradict(registry: Registry) -> None:
     with pytest.raises(ServingError, match=r"max_replicas \(2\) is below min_replicas \(3\)"):
         run("serve", "--min-replicas", "3", "--store", registry.store.url)
+
+
+def test_replicas_have_a_core_for_each_of_their_threads_on_this_machine(registry: Registry) -> None:
+    settings = load_settings(store=registry.store.url, ray_address="local")
+    cores = available_cores()
+    assert options_for(settings, min_replicas=1, max_replicas=1000, cpus_per_replica=1).max_replicas == cores
+    assert options_for(settings, min_replicas=0, max_replicas=1, cpus_per_replica=cores).max_replicas == 1
+    for least, each in ((0, cores + 1), (cores + 1, 1)):
+        with pytest.raises(
+            ServingError, match=rf"{max(1, least)} replica\(s\) of {each} CPUs do not fit .* has {cores}: "
+        ):
+            options_for(settings, min_replicas=least, max_replicas=1000, cpus_per_replica=each)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,14 @@ def status(cluster: LocalCluster, wanted: str) -> dict[str, Any]:
         time.sleep(1)
 
 
+def reserved(cluster: LocalCluster) -> list[dict[str, float]]:
+    """What Ray keeps free for each replica."""
+    from ray.util.state import list_actors
+
+    running = [("class_name", "=", f"ServeReplica:{APP_NAME}:posters"), ("state", "=", "ALIVE")]
+    return [actor.required_resources for actor in list_actors(cluster.dashboard_url, filters=running, detail=True)]
+
+
 def test_it_deploys_on_a_ray_cluster_and_a_wrong_option_is_told_in_a_sentence(tmp_path: Path, poster: Poster) -> None:
     registry = Registry(FolderStore(tmp_path / "store"))
     register_tiny(registry, tmp_path / "v1", "v1")
@@ -51,7 +59,7 @@ def test_it_deploys_on_a_ray_cluster_and_a_wrong_option_is_told_in_a_sentence(tm
     [port] = free_ports(1)
     changed = yaml.safe_load((ROOT / "infra" / "serve.yaml").read_text())
     changed["http_options"] = {"host": "127.0.0.1", "port": port}
-    changed["applications"][0]["args"]["store"] = registry.store.url
+    changed["applications"][0]["args"] |= {"store": registry.store.url, "cpus_per_replica": 1}
     file = tmp_path / "serve.yaml"
     with local_cluster(num_cpus=2, environment={"PYTHONPATH": str(ROOT)}) as cluster:
         file.write_text(yaml.safe_dump(changed))
@@ -60,6 +68,7 @@ def test_it_deploys_on_a_ray_cluster_and_a_wrong_option_is_told_in_a_sentence(tm
         answer = httpx.post(f"http://127.0.0.1:{port}/v1/predict", files={"image": poster("red")}, timeout=60)
         assert (answer.status_code, answer.json()["version"]) == (200, "v1")
         assert answer.json()["posters"][0]["predicted"] == ["Red"]
+        assert reserved(cluster) == [{"CPU": 1.0}]
         changed["applications"][0]["args"]["max_replica"] = 3
         file.write_text(yaml.safe_dump(changed))
         serve("deploy", file, "-a", cluster.dashboard_url, cluster=cluster)
