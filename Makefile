@@ -39,8 +39,8 @@ test: setup ## all tests but the slow faults
 faults: setup ## the slow tests: fleets, kills, outages, and what takes long
 	$(BIN)/python -m pytest -m "fault and not drill"
 
-drills: setup ## the slowest tests: nodes of a cluster and whole pipelines, killed, cut off and starved
-	$(BIN)/python -m pytest -m drill
+drills: setup ## the slowest tests: nodes of a cluster and whole pipelines, killed, cut off and starved (ONLY=)
+	$(BIN)/python -m pytest -m drill $(if $(ONLY),-k "$(ONLY)")
 
 check: setup ## format, lint, types, floors
 	$(BIN)/ruff format --check .

@@ -60,6 +60,9 @@ def environment(host: str, rules: str = "") -> Iterator[dict[str, str]]:
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": _DRAINING_S,
             # Our endpoints run in threads: a second event loop, for users who block theirs, only costs.
             "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+            # Of one machine's few replicas the controller need not know ten times a second, nor the metrics.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+            "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
             _BINARY: str(wrapper),
             f"{own}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             f"{own}SOCKET_PATH": str(folder / "admin.sock"),
