@@ -133,21 +133,10 @@ def serve(yard: Yard, nodes: int) -> float:
             train(yard, 4)
         registry.promote(registry.versions()[0].version)
     port = free_ports(1)[0]
-    how = (
-        "--store",
-        store.root,
-        "--port",
-        port,
-        "--min-replicas",
-        nodes,
-        "--max-replicas",
-        nodes,
-        "--cpus-per-replica",
-        1,
-    )
+    replicas = ("--min-replicas", nodes, "--max-replicas", nodes, "--cpus-per-replica", 1)
     # A start is not what is measured.
     yard.limit(is_limited=False)
-    server = yard.begin("serve", *how)
+    server = yard.begin("serve", "--store", store.root, "--port", port, *replicas)
     try:
         assert server.stdout
         server.stdout.readline()

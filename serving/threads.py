@@ -18,7 +18,7 @@ def done_by(threads: Executor) -> Callable[[Callable[P, T]], Callable[P, Awaitab
 
     FastAPI would take AnyIO's threads, which live as long as the task that the event loop was started with. Ray's loop
     was started with none: there each thread ends with its request, and with it the memory that a runtime has prepared
-    for it. Threads that stay are a tenth of the endpoint's speed.
+    for it.
     """
 
     def endpoint(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
