@@ -77,12 +77,12 @@ def serve(
         fetch_urls=fetch_urls,
         show_posters=show_posters,
     )
-    if options.max_replicas < max_replicas:
-        say(f"this machine has room for {options.max_replicas} replica(s) of {options.cpus_per_replica} CPUs")
     say("starting Ray Serve and loading the production model…")
     with running(options, settings, host=host, port=port, proxy=proxy) as endpoint:
         say(f"[bold]{endpoint.url}[/]  serves {escape(endpoint.version)}; Ctrl-C ends it")
         say(f"curl -F image=@poster.jpg {endpoint.url}/v1/predict")
+        if options.max_replicas < max_replicas:
+            say(f"no more than {options.max_replicas} of {options.cpus_per_replica} CPUs each find room on this machine")
         if as_json:
             finish({"url": endpoint.url, "version": endpoint.version}, as_json=True)
         # SIGTERM arrives as SystemExit; both are the way to end a server, not a failure.
