@@ -82,7 +82,7 @@ def serve(
         say(f"[bold]{endpoint.url}[/]  serves {escape(endpoint.version)}; Ctrl-C ends it")
         say(f"curl -F image=@poster.jpg {endpoint.url}/v1/predict")
         if options.max_replicas < max_replicas:
-            say(f"no more than {options.max_replicas} of {options.cpus_per_replica} CPUs each find room on this machine")
+            say(f"this machine has room for {options.max_replicas} replica(s) of {options.cpus_per_replica} CPUs")
         if as_json:
             finish({"url": endpoint.url, "version": endpoint.version}, as_json=True)
         # SIGTERM arrives as SystemExit; both are the way to end a server, not a failure.
