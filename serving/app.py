@@ -25,6 +25,7 @@ from serving.batching import DEFAULT_MAX_BATCH
 from serving.limits import RateLimiter, read_rate
 from training.runtimes import RuntimeName
 
+# Two cores to one replica answer more, and sooner, than to two replicas.
 CPUS_PER_REPLICA = 2
 APP_NAME = "onesheet"
 _LIMITER = "limiter"

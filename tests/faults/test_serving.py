@@ -30,19 +30,8 @@ def test_the_endpoint_answers_on_when_a_node_with_a_replica_is_switched_off(
     register_tiny(registry, tmp_path / "v1", "v1")
     registry.promote("v1")
     port = free_ports(1)[0]
-    how = (
-        "--store",
-        registry.store.url,
-        "--port",
-        port,
-        "--min-replicas",
-        2,
-        "--max-replicas",
-        2,
-        "--cpus-per-replica",
-        1,
-    )
-    command = ground.onesheet("serve", *how)
+    how = ("--min-replicas", 2, "--max-replicas", 2, "--cpus-per-replica", 1)
+    command = ground.onesheet("serve", "--store", registry.store.url, "--port", port, *how)
     command.when("Ctrl-C ends it", longest_s=150)
     node = command.until(lambda: ground.node_with(_REPLICA), what="a replica on a worker node")
     url = f"http://127.0.0.1:{port}/v1/predict"

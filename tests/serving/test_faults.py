@@ -53,17 +53,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     [port] = free_ports(1)
     url, log = f"http://127.0.0.1:{port}", tmp_path / "serve.log"
     command = [sys.executable, "-m", "onesheet", "serve", "--store", registry.store.url, "--port", str(port)]
-    options = [
-        "--min-replicas",
-        "2",
-        "--max-replicas",
-        "2",
-        "--cpus-per-replica",
-        "1",
-        "--proxy",
-        request.param,
-        "--json",
-    ]
+    replicas = ["--min-replicas", "2", "--max-replicas", "2", "--cpus-per-replica", "1"]
+    options = [*replicas, "--proxy", request.param, "--json"]
     environment = {**os.environ, "ONESHEET_RAY_ADDRESS": "local"}
     with Family() as family:
         process = family.start([*command, *options], environment=environment, log=log)
