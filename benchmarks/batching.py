@@ -50,6 +50,7 @@ class _Counted:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.name: RuntimeName = runtime.name
+        self.lanes = runtime.lanes
         self.calls = self.posters = 0
 
     def __call__(self, images: Images) -> Scores:

@@ -5,8 +5,8 @@
 
 `formats` writes the same posters (a folder's, or drawn ones) in shards of 512 and reads them back from a warm disk:
 in order, and one at a time by shard and place, with what each format offers for it. `memory` generates a crawl of many
-tiny posters with perceptual hashes drawn by lot, and runs `onesheet prepare` on it; memory is the PSS of its processes,
-sampled each 100 ms.
+tiny posters with perceptual hashes drawn by lot, runs `onesheet prepare` on it and trains a small network on what that
+made, Ray and the test split's measures included; memory is the PSS of all processes, sampled each 100 ms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -247,7 +247,8 @@ def formats(
             form.pandas,
             form.datasets,
         )
-    _tell(table, f"{count:,} posters of {sum(len(one.data) for one in posters) / count / 1000:.1f} kB")
+    size_kb = sum(len(one.data) for one in posters) / count / 1000
+    _tell(table, f"{count:,} posters of {size_kb:.1f} kB; in brackets the ratio to the first row")
 
 
 @app.command()
@@ -255,29 +256,38 @@ def memory(
     posters: Annotated[list[int] | None, typer.Option(min=100, help="Once for each number.")] = None,
     workers: Annotated[int | None, typer.Option(help="Of `onesheet prepare`.", show_default=False)] = None,
 ) -> None:
-    """Peak memory of `onesheet prepare` against the number of posters."""
-    table = Table("posters", "peak MB (PSS)", "ratio", "seconds", "posters/s", box=box.MARKDOWN)
-    first_mb = 0.0
+    """Peak memory of `onesheet prepare`, and of `onesheet train` on its dataset, against the number of posters."""
+    table = Table("stage", "posters", "peak MB (PSS)", "ratio", "seconds", "posters/s", box=box.MARKDOWN)
+    training = ["train", "--architecture", "cnn_small@48x32", "--set", "epochs=1", "--set", "batch_size=256"]
+    stages = {"prepare": ["prepare", *(["--workers", str(workers)] if workers else [])], "train": training}
+    first_mb: dict[str, float] = {}
     for count in posters or [20_000, 200_000]:
         with tempfile.TemporaryDirectory(prefix="onesheet-benchmark-") as name:
-            folder, log = Path(name), Path(name, "log")
-            generate_crawl(FolderStore(folder / "store"), count)
-            onesheet = Path(sys.executable).with_name("onesheet")
-            command: list[str | Path] = [onesheet, "prepare", "--store", folder / "store", "--json"]
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("ONESHEET_")}
-            result = measured.run(
-                [*command, *(["--workers", str(workers)] if workers else [])], environment=environment, log=log
-            )
-            said = log.read_text(errors="replace")
-            told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-            if result.exit_code or not told or told[-1]["funnel"]["verified"] != count:
-                sys.exit(f"prepare ended with exit code {result.exit_code}:\n{said[-3000:]}")
-        peak_mb = result.peak_bytes / 1e6
-        first_mb = first_mb or peak_mb
-        rate = f"{count / result.wall_s:,.0f}"
-        table.add_row(f"{count:,}", f"{peak_mb:.0f}", f"{peak_mb / first_mb:.2f}", f"{result.wall_s:.0f}", rate)
-        console.print(f"  {count:,} posters: {peak_mb:.0f} MB, {rate} posters/s")
-    _tell(table, "peak memory of `onesheet prepare`")
+            store = Path(name, "store")
+            generate_crawl(FolderStore(store), count)
+            for stage, command in stages.items():
+                result, told = _run([*command, "--store", str(store)], Path(name, "log"))
+                if stage == "prepare" and told["funnel"]["verified"] != count:
+                    sys.exit(f"prepare found {told['funnel']['verified']} of {count} posters")
+                peak_mb = result.peak_bytes / 1e6
+                ratio = peak_mb / first_mb.setdefault(stage, peak_mb)
+                rate = f"{count / result.wall_s:,.0f}"
+                table.add_row(stage, f"{count:,}", f"{peak_mb:.0f}", f"{ratio:.2f}", f"{result.wall_s:.0f}", rate)
+                console.print(f"  {stage}, {count:,} posters: {peak_mb:.0f} MB, {rate} posters/s")
+    _tell(table, "peak memory; ratio to the first row of the same stage")
+
+
+def _run(command: list[str], log: Path) -> tuple[measured.Measured, dict[str, Any]]:
+    """A command of onesheet, and what it said with --json."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ONESHEET_")}
+    result = measured.run(
+        [Path(sys.executable).with_name("onesheet"), *command, "--json"], environment=environment, log=log
+    )
+    said = log.read_text(errors="replace")
+    told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    if result.exit_code or not told:
+        sys.exit(f"{command[0]} ended with exit code {result.exit_code}:\n{said[-3000:]}")
+    return result, told[-1]
 
 
 def generate_crawl(store: FolderStore, count: int) -> None:
@@ -328,7 +338,7 @@ class _Generated:
 
 def _tell(table: Table, about: str) -> None:
     console.print(f"\n$ {shlex.join(['python', '-m', 'benchmarks.dataset', *sys.argv[1:]])}\n")
-    console.print(f"{about}; in brackets the ratio to the first row\n")
+    console.print(f"{about}\n")
     console.print(table)
 
 

@@ -17,7 +17,7 @@ DEFAULT_MAX_BATCH = 4
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """turn: set when the call has its scores or its error, or when it is to run the next batch."""
+    """turn: set when the call has its scores or its error, or when it is to lead the next batch."""
 
     images: Images
     turn: threading.Event = field(default_factory=threading.Event)
@@ -28,9 +28,9 @@ class _Call:
 class Batched:
     """A runtime whose calls from several threads are joined; one itself.
 
-    Greedy: a call that finds the runtime free starts at once, alone; those that come meanwhile are the next batch. So
-    nobody waits for a timer, and the busier the runtime is, the fuller are its batches. It has no thread of its own:
-    the first of those who wait runs the batch of all.
+    Greedy: a call that finds one of the runtime's lanes free starts at once, alone; those that come when none is are
+    the next batches. So nobody waits for a timer, and the busier the runtime is, the fuller are its batches. It has no
+    thread of its own: the first of those who wait runs the batch of all.
     """
 
     def __init__(self, runtime: Runtime, *, max_batch: int, wait_ms: float = 0) -> None:
@@ -40,23 +40,31 @@ class Batched:
         self._wait_s = wait_ms / 1000
         self._lock = threading.Lock()
         self._waiting: deque[_Call] = deque()
-        self._is_running = False
+        self._free = runtime.lanes
 
     @property
     def name(self) -> RuntimeName:
         """See `Runtime`."""
         return self._runtime.name
 
+    @property
+    def lanes(self) -> int:
+        """See `Runtime`."""
+        return self._runtime.lanes
+
     def __call__(self, images: Images) -> Scores:
         """See `Runtime`."""
         own = _Call(images)
         with self._lock:
-            self._waiting.append(own)
-            is_free, self._is_running = not self._is_running, True
-        if not is_free:
+            leads = self._free > 0
+            if leads:
+                self._free -= 1
+            else:
+                self._waiting.append(own)
+        if not leads:
             own.turn.wait()
         if own.scores is None and own.error is None:
-            self._run_batch()
+            self._run_batch(own)
         if own.error is not None:
             raise own.error
         return own.scores  # type: ignore[return-value]  # a batch leaves one of the two
@@ -65,18 +73,18 @@ class Batched:
         """See `Runtime`; each call by itself."""
         return self._runtime.embed(images)
 
-    def _run_batch(self) -> None:
-        """Run the oldest call, the caller's own, and as many after it as there is room for."""
+    def _run_batch(self, leader: _Call) -> None:
+        """Run the caller's own call in its lane, and as many of those who wait as there is room for."""
         if self._wait_s:
             time.sleep(self._wait_s)
         with self._lock:
-            batch = [self._waiting.popleft()]
-            count = len(batch[0].images)
+            batch = [leader]
+            count = len(leader.images)
             while self._waiting and count + len(self._waiting[0].images) <= self._max_batch:
                 batch.append(self._waiting.popleft())
                 count += len(batch[-1].images)
         try:
-            scores = self._runtime(np.concatenate([call.images for call in batch]) if batch[1:] else batch[0].images)
+            scores = self._runtime(np.concatenate([call.images for call in batch]) if batch[1:] else leader.images)
             start = 0
             for call in batch:
                 call.scores = scores[start : start + len(call.images)]
@@ -86,8 +94,8 @@ class Batched:
                 call.error = error
         finally:
             with self._lock:
-                self._is_running = bool(self._waiting)
-                if self._waiting:
-                    self._waiting[0].turn.set()
-            for call in batch[1:]:
-                call.turn.set()
+                following = self._waiting.popleft() if self._waiting else None
+                self._free += following is None
+            for call in (following, *batch[1:]):
+                if call:
+                    call.turn.set()

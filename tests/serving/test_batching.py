@@ -17,7 +17,8 @@ class Slow:
 
     name: RuntimeName = "openvino"
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 1) -> None:
+        self.lanes = lanes
         self.sizes: list[int] = []
         self.has_begun = threading.Event()
         self.go = threading.Event()
@@ -58,6 +59,22 @@ def test_calls_that_come_while_it_runs_are_the_next_batches() -> None:
     assert runtime.sizes == [1, 4, 2]
 
 
+def test_each_lane_of_the_runtime_has_a_batch_of_its_own() -> None:
+    runtime = Slow(lanes=2)
+    batched = Batched(runtime, max_batch=4)
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(batched, images(value)) for value in (1, 2)]
+        while len(runtime.sizes) < 2:
+            threading.Event().wait(0.005)
+        for value in range(3, 9):
+            calls.append(threads.submit(batched, images(value)))
+            until_waiting(batched, len(calls) - 2)
+        runtime.go.set()
+        assert [float(call.result(20)[0, 0]) for call in calls] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (runtime.sizes[:2], max(runtime.sizes), sum(runtime.sizes)) == ([1, 1], 4, 8)
+    assert (batched._free, len(batched._waiting)) == (2, 0)
+
+
 def test_a_call_of_many_posters_is_never_cut_nor_refused() -> None:
     runtime = Slow()
     runtime.go.set()
@@ -84,7 +101,7 @@ def test_an_error_reaches_everybody_in_the_batch_and_nobody_after() -> None:
 
 
 def test_many_threads_get_each_their_own_scores() -> None:
-    runtime = Slow()
+    runtime = Slow(lanes=3)
     runtime.go.set()
     batched = Batched(runtime, max_batch=8)
     with ThreadPoolExecutor(16) as threads:
