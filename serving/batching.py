@@ -11,8 +11,8 @@ import numpy as np
 
 from training.runtimes import Features, Images, Runtime, RuntimeName, Scores
 
-# Of 1 to 16, the quickest on two cores, with the lowest p99: `python -m benchmarks.batching`.
-DEFAULT_MAX_BATCH = 4
+# As quick as 4 on two cores, quicker than 1 and 8, and half the memory: `python -m benchmarks.batching`.
+DEFAULT_MAX_BATCH = 2
 
 
 @dataclass(eq=False, slots=True)
