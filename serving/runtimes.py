@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from training.bundle import BundleCard, BundleError, load_model, verify_files
-from training.export import GRAPH_FILE, TOLERANCE, ExportError, export, probe
+from training.export import GRAPH_FILE, ExportError, export, probe
 from training.quiet import start_tensorflow
-from training.runtimes import OpenVino, Runtime, RuntimeName, TensorFlow
+from training.runtimes import TOLERANCE, OpenVino, Runtime, RuntimeName, TensorFlow
 
 log = logging.getLogger(__name__)
 

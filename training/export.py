@@ -14,12 +14,10 @@ import numpy as np
 from cluster.errors import TrainingError
 from training.embedding import features_of
 from training.metrics import Array
-from training.runtimes import Images, OpenVino, Scores
+from training.runtimes import TOLERANCE, Images, OpenVino, Scores
 
 GRAPH_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
-# How far a runtime's scores may be from Keras's.
-TOLERANCE = 1e-3
 
 
 class ExportError(TrainingError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.serving.conftest import Register, tiny_model
 from training.bundle import BundleCard, BundleError, sha256_of, write_bundle
 from training.export import GRAPH_FILE, WEIGHTS_FILE, probe
 from training.registry import Registry
+from training.runtimes import OpenVino
 
 
 @pytest.fixture
@@ -41,6 +43,26 @@ def test_each_runtime_scores_as_keras_does(bundle: tuple[Path, BundleCard], name
     expected = tiny_model()(pictures.astype(np.float32)).numpy()
     np.testing.assert_allclose(runtime(pictures), expected, atol=1e-3)
     np.testing.assert_allclose(runtime(pictures[:1]), expected[:1], atol=1e-3)
+
+
+def test_calls_beside_each_other_score_as_one_alone(bundle: tuple[Path, BundleCard]) -> None:
+    runtime = load_runtime(*bundle, threads=3)
+    assert runtime.lanes == 3
+    pictures = np.random.default_rng(1).integers(0, 256, (60, 24, 16, 3), np.uint8)
+    alone = [runtime(picture[None]) for picture in pictures]
+    with ThreadPoolExecutor(6) as threads:
+        beside = list(threads.map(lambda picture: runtime(picture[None]), pictures))
+    np.testing.assert_allclose(beside, alone, atol=1e-5)
+
+
+def test_an_error_of_one_call_does_not_make_the_next_one_think_it_is_not_alone(
+    bundle: tuple[Path, BundleCard],
+) -> None:
+    runtime = load_runtime(*bundle)
+    assert isinstance(runtime, OpenVino)
+    with pytest.raises(RuntimeError):
+        runtime(np.zeros((1, 5, 5, 3), np.uint8))
+    assert runtime._under_way == 0
 
 
 def test_a_bundle_of_before_is_exported_when_it_is_loaded(bundle: tuple[Path, BundleCard]) -> None:
