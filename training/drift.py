@@ -112,7 +112,10 @@ def poster_inputs(size: tuple[int, int], pixels: Array) -> tuple[float, ...]:
     values = np.asarray(grey, dtype=np.int16)
     # Every fourth pixel, or line, tells as much, in a fraction of the time.
     few = pixels[::4, ::4]
-    saturation = (few.max(axis=2) - few.min(axis=2)).mean()
+    # By channels: over an axis of three, NumPy takes six times as long.
+    red, green, blue = few[..., 0], few[..., 1], few[..., 2]
+    largest, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    saturation = (largest - least).mean()
     sharpness = (np.abs(np.diff(values[:, ::4], axis=0)).mean() + np.abs(np.diff(values[::4], axis=1)).mean()) / 2
     return (stat.mean[0], stat.stddev[0], float(saturation), float(sharpness), float(size[1]), size[0] / size[1])
 
