@@ -59,6 +59,15 @@ class Rehearsal:
         given = ("--store", self.store.root, "--crawl-id", NAME, "--workers", shards, "--json", *more)
         return ("onesheet", "crawl", self.catalog, *given)
 
+    def shards(self) -> dict[str, psutil.Process]:
+        """The processes that crawl now, by the name of their task, and not those of another Ray on this machine."""
+        own = (
+            node for node, words in running().items() if "/raylet" in words and self.settings["ray_address"] in words
+        )
+        workers = running(worker for node in own for worker in node.children())
+        names = {words.strip().removeprefix("ray::"): process for process, words in workers.items()}
+        return {name: process for name, process in names.items() if name.startswith("crawl shard ")}
+
     def assert_whole(self, titles: int) -> None:
         """Every title has one row, every poster its row, and the summary the same counts."""
         rows = read_ledger(self.store, NAME).to_pylist()
@@ -87,14 +96,6 @@ def _rehearsals(folder: Path, cluster: dict[str, str]) -> Iterator[Callable[...,
             return Rehearsal(site, catalog, FolderStore(folder / "store"), settings)
 
         yield make
-
-
-def _shard_processes() -> dict[str, psutil.Process]:
-    """The processes that crawl now, by the name of their task."""
-    begins = "ray::crawl shard "
-    return {
-        title.removeprefix("ray::").strip(): process for process, title in running().items() if title.startswith(begins)
-    }
 
 
 def _done(rehearsal: Rehearsal) -> int:
@@ -142,9 +143,9 @@ def test_a_shard_whose_process_is_killed_is_started_again_and_only_what_was_unre
 ) -> None:
     rehearsal = rehearse()
     with start(*rehearsal.command(), **rehearsal.settings) as process:
-        _wait_until(process, lambda: _done(rehearsal) and len(_shard_processes()) == 2)
+        _wait_until(process, lambda: _done(rehearsal) and len(rehearsal.shards()) == 2)
         kept = {row["imdb_id"]: row for row in read_ledger(rehearsal.store, NAME).to_pylist()}
-        _shard_processes()["crawl shard 0"].kill()
+        rehearsal.shards()["crawl shard 0"].kill()
         _, remarks = process.communicate(timeout=120)
     assert process.returncode == 0, remarks
     assert "shard 0 is started again" in remarks
@@ -175,7 +176,7 @@ def test_a_signal_ends_all_shards_with_the_ledger_whole_and_the_next_run_complet
     assert 0 < summary["stored"] + summary["rejected"] < TITLES
     rehearsal.assert_whole(summary["stored"] + summary["rejected"])
     assert took_s < 15
-    assert not _shard_processes()
+    assert not rehearsal.shards()
 
     run = finish(*rehearsal.command(), **rehearsal.settings)
     assert run.returncode == 0, run.stderr
@@ -201,7 +202,7 @@ def test_a_job_that_is_stopped_leaves_the_ledger_whole(
     while not client.get_job_status(job).is_terminal():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    while _shard_processes():
+    while rehearsal.shards():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert client.get_job_status(job) == "STOPPED"
@@ -223,7 +224,7 @@ def test_shards_end_when_their_driver_is_killed_and_what_they_recorded_counts(
         process.kill()
         process.communicate()
     deadline = time.monotonic() + 20
-    while left := _shard_processes():
+    while left := rehearsal.shards():
         assert time.monotonic() < deadline, f"still crawling: {left}"
         time.sleep(0.1)
     before = _done(rehearsal)
