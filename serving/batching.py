@@ -96,6 +96,6 @@ class Batched:
             with self._lock:
                 following = self._waiting.popleft() if self._waiting else None
                 self._free += following is None
-            for call in (following, *batch[1:]):
-                if call:
-                    call.turn.set()
+            for waiting in (following, *batch[1:]):
+                if waiting:
+                    waiting.turn.set()
