@@ -57,8 +57,10 @@ class ServeOptions(BaseModel):
     downscale_delay_s: float = Field(
         default=300, ge=0, description="Seconds of less load before one is taken away, and the last one too."
     )
-    max_ongoing_requests: int = Field(
-        default=16, ge=1, description="Requests that a replica works on at once; the others wait for their turn."
+    max_ongoing_requests: int | None = Field(
+        default=None,
+        ge=1,
+        description="Requests that a replica works on at once, by default three a CPU; the others wait for their turn.",
     )
     max_queued_requests: int = Field(
         default=64, ge=0, description="Requests that wait in a replica; when more do, it is overloaded."
@@ -100,6 +102,14 @@ class ServeOptions(BaseModel):
         default=(), description="Origins such as https://example.org whose pages may ask; none by default."
     )
     poll_interval_s: float = Field(default=5, gt=0, description="Seconds between looks at the production pointer.")
+
+    @property
+    def working(self) -> int:
+        """Requests that a replica works on at once: enough for a batch in each lane and the next one's decoding.
+
+        With more of them, the threads that decode keep the event loop waiting, and a burst is noticed too late.
+        """
+        return self.max_ongoing_requests or max(3 * self.cpus_per_replica, 2 * self.max_batch)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -159,7 +169,7 @@ def build_app(options: ServeOptions) -> Any:
             "downscale_delay_s": options.downscale_delay_s,
         },
         # The replica itself says who waits and who is turned away, as a problem; Ray, in plain text, only beyond that.
-        max_ongoing_requests=options.max_ongoing_requests + options.max_queued_requests + _ROOM,
+        max_ongoing_requests=options.working + options.max_queued_requests + _ROOM,
         max_queued_requests=options.max_queued_requests + _ROOM,
         # A replica that goes answers whatever it has, and takes no longer for it than a request may take.
         graceful_shutdown_timeout_s=options.request_timeout_s + _GRACE_S,
@@ -231,7 +241,7 @@ def _replica_api(options: ServeOptions) -> Any:
             limiter=SharedLimiter() if options.rate_limit else None,
             cors_origins=options.cors_origins,
             admission=Admission(
-                max_ongoing=options.max_ongoing_requests,
+                max_ongoing=options.working,
                 max_queued=options.max_queued_requests,
                 max_in_overload=options.max_overload_requests,
             ),
