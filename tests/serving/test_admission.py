@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from serving.admission import Admission
+from serving.app import ServeOptions
 from serving.problems import ProblemError
 
 
@@ -118,3 +119,16 @@ def test_a_crash_gives_the_place_back() -> None:
         assert admission.inside == 0
 
     asyncio.run(run(crash))
+
+
+@pytest.mark.parametrize(
+    ("given", "working"),
+    [
+        ({}, 6),
+        ({"cpus_per_replica": 8}, 24),
+        ({"max_batch": 16}, 32),
+        ({"max_ongoing_requests": 5, "max_batch": 16}, 5),
+    ],
+)
+def test_a_replica_has_work_for_its_cpus_and_the_next_batch_in_hand(given: dict[str, int], working: int) -> None:
+    assert ServeOptions.model_validate({"store": "s3://posters", **given}).working == working
