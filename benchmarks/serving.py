@@ -2,6 +2,7 @@
 
     python -m benchmarks.serving [--seconds 8] [--rounds 3] [--only NAME …] [--runs FILE]
 
+wrk, which asks, must be installed (apt-get install wrk): it takes a tenth of a millisecond of the same cores a request.
 All serve the same MobileNetV2 head (with ONESHEET_WEIGHTS, else without trained weights) and get the same posters, one
 a request, as multipart. The peers are as their documentation has them: Keras in a `tf.function`, batching on where they
 have it, each in an environment of its own below --peers-folder. Beside them: the predictor and runtime of onesheet in a
@@ -10,7 +11,7 @@ loop), 1, 16 and 64 of them; in each round each contender is started, asked and 
 next of them. Before anything is measured each has answered 16 callers for a while, in which onesheet starts its second
 replica, for that takes most of a core. Figures are medians of the rounds:
 
-- CPU: milliseconds of a core a request, of all processes of the contender; the load's own beside it;
+- CPU: milliseconds of a core a request, of all processes of the contender; wrk's beside it;
 - memory: PSS of all its processes after the last request; Ray's are among them.
 
 With --runs the runs are added to those in a file, so that rounds can be made on different days.
@@ -18,7 +19,6 @@ With --runs the runs are added to those in a file, so that rounds can be made on
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -34,7 +34,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
@@ -59,6 +58,8 @@ CONCURRENCIES = (1, 16, 64)
 _START_TIMEOUT_S = 120
 # More than the seconds of load for which a replica is added, and those that it takes to start.
 _SETTLE_S = 14
+# With so many callers as are measured next, before they count.
+_WARM_UP_S = 2
 FLOOR = "floor: no server"
 ONESHEET = "onesheet"
 OURS_IN_FASTAPI = "FastAPI, our predictor"
@@ -121,7 +122,7 @@ class Run:
 class Bench:
     """The model, the posters, and how one run goes."""
 
-    def __init__(self, folder: Path, peers_folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, peers_folder: Path, seconds: int) -> None:
         self._folder = folder
         self._peers = peers_folder
         self._seconds = seconds
@@ -142,45 +143,53 @@ class Bench:
             asked = [str(self._folder / "store"), str(self._posters), str(concurrency), str(self._seconds)]
             command = [sys.executable, "-m", "benchmarks.serving_peers.floor", *asked]
             said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            latencies = said["latencies_ms"]
+            count, cut = len(said["latencies_ms"]), quantiles(said["latencies_ms"], n=100)
             runs.append(
-                _run(
-                    FLOOR, concurrency, latencies, said["wall_s"], said["cpu_s"], 0.0, said["memory_bytes"], failures=0
+                Run(
+                    name=FLOOR,
+                    concurrency=concurrency,
+                    requests_per_s=count / said["wall_s"],
+                    p50_ms=cut[49],
+                    p99_ms=cut[98],
+                    cpu_ms=1000 * said["cpu_s"] / count,
+                    load_cpu_ms=0.0,
+                    memory_mb=said["memory_bytes"] / 1e6,
+                    failures=0,
                 )
             )
         return runs
 
     def served(self, contender: Contender) -> list[Run]:
         """Of a server, at each concurrency."""
-        runs = []
-        sent = load.requests(self._bytes, as_json=contender.takes_json)
-        with self._running(contender, sent[0]) as (url, server):
-            asyncio.run(load.press(url, sent, concurrency=16, seconds=_SETTLE_S, cpu_s=float))
-            for concurrency in CONCURRENCIES:
-                found = asyncio.run(
-                    load.press(url, sent, concurrency=concurrency, seconds=self._seconds, cpu_s=partial(_cpu_s, server))
-                )
-                failures = sum(found.failures.values())
-                if failures:
-                    console.print(f"  {contender.name}, {concurrency} callers: {found.failures}")
-                memory = sum(_pss(process) for process in _tree(server))
-                latencies = found.latencies_ms
-                runs.append(
-                    _run(
-                        contender.name,
-                        concurrency,
-                        latencies,
-                        found.wall_s,
-                        found.cpu_s,
-                        found.own_cpu_s,
-                        memory,
-                        failures=failures,
-                    )
-                )
-        return runs
+        sent = load.requests(self._bytes, self._folder / "sent", as_json=contender.takes_json)
+        with self._running(contender, sent) as (url, server):
+            load.press(url, sent, concurrency=16, seconds=_SETTLE_S)
+            return [self._pressed(contender, url, sent, server, concurrency) for concurrency in CONCURRENCIES]
+
+    def _pressed(
+        self, contender: Contender, url: str, sent: load.Requests, server: psutil.Process, concurrency: int
+    ) -> Run:
+        load.press(url, sent, concurrency=concurrency, seconds=_WARM_UP_S)
+        before = _cpu_s(server)
+        found = load.press(url, sent, concurrency=concurrency, seconds=self._seconds)
+        cpu_s = _cpu_s(server) - before
+        count = found.answers - found.refused
+        if not count:
+            sys.exit(f"{contender.name} answered none of {concurrency} callers' requests, and refused {found.refused}")
+        return Run(
+            name=contender.name,
+            concurrency=concurrency,
+            requests_per_s=count / found.wall_s,
+            p50_ms=found.p50_ms,
+            p99_ms=found.p99_ms,
+            cpu_ms=1000 * cpu_s / count,
+            load_cpu_ms=1000 * found.own_cpu_s / count,
+            memory_mb=sum(_pss(process) for process in _tree(server)) / 1e6,
+            failures=found.refused + found.broken,
+        )
 
     @contextlib.contextmanager
-    def _running(self, contender: Contender, first: load.Request) -> Iterator[tuple[str, psutil.Process]]:
+    def _running(self, contender: Contender, sent: load.Requests) -> Iterator[tuple[str, psutil.Process]]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -201,14 +210,15 @@ class Bench:
             with Family(grace_s=20) as family:
                 process = family.start(command, environment={**kept, **own}, log=log)
                 url = f"http://127.0.0.1:{port}{contender.path}"
-                self._wait(url, first, family, log)
+                self._wait(url, sent, family, log)
                 yield url, psutil.Process(process.pid)
         finally:
             os.chdir(folder)
 
-    def _wait(self, url: str, first: load.Request, family: Family, log: Path) -> None:
+    def _wait(self, url: str, sent: load.Requests, family: Family, log: Path) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
-        request = urllib.request.Request(url, data=first.body, headers={"Content-Type": first.content_type})
+        body, headers = sent.files[0].read_bytes(), {"Content-Type": sent.content_type}
+        request = urllib.request.Request(url, data=body, headers=headers)
         while True:
             with contextlib.suppress(OSError, urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30):
                 return
@@ -231,7 +241,7 @@ class Bench:
 
 def show(runs: list[Run]) -> None:
     """The medians, and the ratios that were to be reached, as Markdown."""
-    columns = ("callers", "requests/s", "p50 ms", "p99 ms", "CPU ms", "load's CPU ms", "memory MB (PSS)", "failures")
+    columns = ("callers", "requests/s", "p50 ms", "p99 ms", "CPU ms", "wrk's CPU ms", "memory MB (PSS)", "failures")
     table = Table("contender", *columns, box=box.MARKDOWN)
     middle = medians(runs)
     for run in middle.values():
@@ -286,25 +296,6 @@ def judged(middle: dict[tuple[str, int], Run]) -> Iterator[str]:
         yield f"p50 alone: {alone.p50_ms:.1f} ms (wanted at most {wanted:.1f} = 1.3 x {floor_alone.p50_ms:.1f} + 4)"
 
 
-def _run(
-    name: str,
-    concurrency: int,
-    latencies_ms: list[float],
-    wall_s: float,
-    cpu_s: float,
-    load_cpu_s: float,
-    memory_bytes: float,
-    *,
-    failures: int,
-) -> Run:
-    count = len(latencies_ms)
-    if count < 2:
-        sys.exit(f"{name} answered {count} requests of {concurrency} callers, and failed {failures}")
-    cut = quantiles(latencies_ms, n=100)
-    costs = 1000 * cpu_s / count, 1000 * load_cpu_s / count
-    return Run(name, concurrency, count / wall_s, cut[49], cut[98], *costs, memory_bytes / 1e6, failures)
-
-
 def _tree(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
@@ -325,7 +316,7 @@ def _pss(process: psutil.Process) -> int:
 
 
 def main(
-    seconds: Annotated[float, typer.Option(min=1, help="That each contender is asked at each concurrency.")] = 8,
+    seconds: Annotated[int, typer.Option(min=1, help="That each contender is asked at each concurrency.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Of all contenders; the medians count.")] = 3,
     only: Annotated[
         list[str] | None, typer.Option(help="These contenders, by their names.", show_default=False)
@@ -338,6 +329,8 @@ def main(
     ] = None,
 ) -> None:
     """Measure onesheet's endpoint beside its peers."""
+    if why := load.why_no_wrk():
+        sys.exit(why)
     names = [FLOOR, *(each.name for each in CONTENDERS)]
     if unknown := set(only or ()) - set(names):
         sys.exit(f"no contender is named {' or '.join(sorted(unknown))}: there are {', '.join(names)}")

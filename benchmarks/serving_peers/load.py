@@ -1,90 +1,85 @@
-"""The load: so many callers, each of whom asks again as soon as it was answered, over connections that stay open."""
+"""The load: wrk's callers, each of whom asks again as soon as it is answered, over connections that stay open."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import itertools
 import json
 import resource
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-import aiohttp
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 _BOUNDARY = "onesheet-benchmark"
-_WARM_UP_S = 1.5
+_SCRIPT = Path(__file__).with_name("posters.lua")
+_TIMEOUT_S = 60
 
 
-@dataclass(slots=True)
-class Load:
-    """What the callers saw. cpu_s: of the server. own_cpu_s: of the load. failures: other answers than 200, by kind."""
-
-    latencies_ms: list[float] = field(default_factory=list)
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    own_cpu_s: float = 0.0
-    failures: dict[str, int] = field(default_factory=dict)
+def why_no_wrk() -> str | None:
+    """What is missing, or None."""
+    if shutil.which("wrk"):
+        return None
+    return "no wrk: install it (apt-get install wrk) and run this again"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is sent."""
+class Load:
+    """What the callers saw. refused: answers other than 200. broken: connections and time-outs. own_cpu_s: wrk's."""
 
-    body: bytes
+    wall_s: float
+    answers: int
+    refused: int
+    broken: int
+    p50_ms: float
+    p99_ms: float
+    own_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Bodies in files, and what they are."""
+
     content_type: str
+    files: tuple[Path, ...]
 
 
-def requests(posters: list[bytes], *, as_json: bool = False) -> list[Request]:
-    """Each poster as a multipart body with the field `image`, or as base64 in JSON."""
-    if as_json:
-        texts = (base64.b64encode(poster).decode() for poster in posters)
-        return [Request(json.dumps({"image": text}).encode(), "application/json") for text in texts]
+def requests(posters: list[bytes], folder: Path, *, as_json: bool = False) -> Requests:
+    """Each poster as a multipart body with the field `image`, or as base64 in JSON, written to the folder."""
+    folder.mkdir(exist_ok=True)
+    make, content_type = (
+        (_json, "application/json") if as_json else (_multipart, f"multipart/form-data; boundary={_BOUNDARY}")
+    )
+    files = tuple(folder / f"{number:04d}" for number in range(len(posters)))
+    for file, poster in zip(files, posters, strict=True):
+        file.write_bytes(make(poster))
+    return Requests(content_type, files)
+
+
+def press(url: str, sent: Requests, *, concurrency: int, seconds: int) -> Load:
+    """Ask for so long."""
+    callers = ["-t", "1", "-c", str(concurrency), "-d", f"{seconds}s", "--timeout", f"{_TIMEOUT_S}s"]
+    command = ["wrk", *callers, "-s", str(_SCRIPT), url, "--", sent.content_type, *map(str, sent.files)]
+    before = _children_cpu_s()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"wrk: {(done.stderr or done.stdout).strip()}")
+    return Load(**json.loads(done.stderr), own_cpu_s=_children_cpu_s() - before)
+
+
+def _multipart(poster: bytes) -> bytes:
     head = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="poster.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
-    ).encode()
-    end = f"\r\n--{_BOUNDARY}--\r\n".encode()
-    return [Request(head + poster + end, f"multipart/form-data; boundary={_BOUNDARY}") for poster in posters]
+    )
+    return head.encode() + poster + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
-async def press(url: str, sent: list[Request], *, concurrency: int, seconds: float, cpu_s: Callable[[], float]) -> Load:
-    """Ask for so long, after a second and a half that do not count. cpu_s: what the server has spent."""
-    found = Load()
-    began, ends_at = 0.0, time.perf_counter() + _WARM_UP_S + seconds
-    places = itertools.cycle(sent)
-
-    async def caller(session: aiohttp.ClientSession) -> None:
-        while (start := time.perf_counter()) < ends_at:
-            try:
-                request = next(places)
-                headers = {"Content-Type": request.content_type}
-                async with session.post(url, data=request.body, headers=headers) as answer:
-                    await answer.read()
-                    said = "" if answer.status == 200 else str(answer.status)
-            except aiohttp.ClientError as error:
-                said = type(error).__name__
-            if began and start >= began:
-                if said:
-                    found.failures[said] = found.failures.get(said, 0) + 1
-                else:
-                    found.latencies_ms.append((time.perf_counter() - start) * 1000)
-
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60)) as session:
-        callers = [asyncio.create_task(caller(session)) for _ in range(concurrency)]
-        await asyncio.sleep(_WARM_UP_S)
-        before = cpu_s()
-        own = _cpu_s()
-        began = time.perf_counter()
-        await asyncio.sleep(max(0.0, ends_at - began))
-        found.wall_s, found.own_cpu_s = time.perf_counter() - began, _cpu_s() - own
-        found.cpu_s = cpu_s() - before
-        await asyncio.gather(*callers)
-    return found
+def _json(poster: bytes) -> bytes:
+    return json.dumps({"image": base64.b64encode(poster).decode()}).encode()
 
 
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+def _children_cpu_s() -> float:
+    """Of children that have ended: between two calls, of the one that was run."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
