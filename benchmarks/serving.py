@@ -60,6 +60,8 @@ _START_TIMEOUT_S = 120
 _SETTLE_S = 14
 # With so many callers as are measured next, before they count.
 _WARM_UP_S = 2
+# wrk leaves what it has asked when its time is over; a server that still works at it would meet twice the callers.
+_PAUSE_S = 1.5
 FLOOR = "floor: no server"
 ONESHEET = "onesheet"
 OURS_IN_FASTAPI = "FastAPI, our predictor"
@@ -169,7 +171,9 @@ class Bench:
     def _pressed(
         self, contender: Contender, url: str, sent: load.Requests, server: psutil.Process, concurrency: int
     ) -> Run:
+        time.sleep(_PAUSE_S)
         load.press(url, sent, concurrency=concurrency, seconds=_WARM_UP_S)
+        time.sleep(_PAUSE_S)
         before = _cpu_s(server)
         found = load.press(url, sent, concurrency=concurrency, seconds=self._seconds)
         cpu_s = _cpu_s(server) - before

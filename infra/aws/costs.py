@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# US dollars in us-east-1, Linux, on demand, by the hour: list prices as known in November 2026.
+# US dollars in us-east-1, Linux, on demand, by the hour, as tables of 2025 and 2026 quote AWS's lists.
 _HEAD_PER_H = 0.2016  # m7i.xlarge
 _NODE_PER_H = 0.1785  # c7i.xlarge: 4 vCPU
 # A spot node costs what it costs that day; this is what we reckon with.
