@@ -1,11 +1,12 @@
 """Posters a second into S3: onesheet's crawl against a bare boto3 loop with as many threads, on the same server.
 
-    python -m benchmarks.crawl_s3 [--titles 2000] [--threads 16] [--rounds 3] [--server swift|moto]
+    python -m benchmarks.crawl_s3 [--titles 2000] [--threads 16] [--rounds 3] [--server swift|moto] [--apart]
 
 With AWS_ENDPOINT_URL_S3 set, and --bucket s3://bucket/prefix, that server is used; else one of tests/s3_servers.py is
 started. The bare loop reads the same posters from disk and puts them under the same keys; the crawl fetches them from
 a local nginx, verifies them and keeps its ledger. Both are processes of their own, in turn; `steady` leaves out what a
-run with one poster takes. Figures are medians.
+run with one poster takes. Figures are medians. On one machine the server takes most of the cores from whoever asks it;
+with --apart it and nginx have the first core for themselves, and who asks has the others, as on a machine of its own.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each; the medians count.")] = 3,
     threads: Annotated[int, typer.Option(min=1, help="Of the bare loop: the crawl's STORE_THREADS.")] = 16,
     server: Annotated[str, typer.Option(help="swift or moto, where the environment names no server.")] = "swift",
+    apart: Annotated[bool, typer.Option("--apart", help="Servers on the first core, clients on the others.")] = False,
     bucket: Annotated[str | None, typer.Option(help="With AWS_ENDPOINT_URL_S3.", show_default=False)] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.", show_default=False)
@@ -136,8 +138,14 @@ def main(
         posters = material.find(titles, folder / "posters")
         posters.read_all()
         titles = len(posters.names)
+        cores = sorted(os.sched_getaffinity(0))
+        if apart and len(cores) < 2:
+            sys.exit("--apart wants two cores")
+        # What is started has the cores of who starts it.
+        os.sched_setaffinity(0, cores[:1] if apart else cores)
         web = stack.enter_context(nginx.serve(posters.folder, folder / "nginx"))
         name, environment, url = stack.enter_context(s3_server(server, bucket))
+        os.sched_setaffinity(0, cores[1:] if apart else cores)
         # Other children of ours (the S3 server) are known to `measured` by being there before.
         site = Site(web.url, posters, folder)
         bench = Bench(site, url, threads, environment, frozenset(web.pids()))

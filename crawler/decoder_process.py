@@ -24,7 +24,6 @@ def serve(pictures: socket.socket, *, max_pixels: int) -> None:
     # Here and not above: the crawl itself imports this module, and has no need of Pillow.
     from crawler import images  # noqa: PLC0415
 
-    images.warm_up()
     stream = pictures.makefile("rwb", buffering=1 << 20)
     while head := stream.read(LENGTH.size):
         data = stream.read(LENGTH.unpack(head)[0])

@@ -10,13 +10,14 @@ import zlib
 from functools import cache
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from crawler.images import FORMATS, decode, inspect
+from crawler.images import FORMATS, decode, inspect, perceptual_hash
 from crawler.outcomes import PosterFacts, Reason, Rejected
 from crawler.site.drawing import draw_poster
 from crawler.titles import Title
@@ -86,6 +87,14 @@ def test_a_png_of_16_bits_has_the_tones_and_the_hash_of_its_twin_of_8() -> None:
     hashes = [facts.phash for data in twins if isinstance(facts := inspect(data, max_pixels=LIMIT), PosterFacts)]
     assert len(hashes) == 2
     assert hashes[0] == hashes[1]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(32, 200), st.integers(32, 300))
+@settings(max_examples=50, deadline=None)
+def test_the_perceptual_hash_is_that_of_imagehash(seed: int, width: int, height: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1), dtype=np.uint8)
+    grey = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    assert perceptual_hash(grey) == str(imagehash.phash(grey))
 
 
 def test_the_perceptual_hash_survives_another_size_and_quality() -> None:
