@@ -22,6 +22,7 @@ from crawler.items import Attempt
 from crawler.middlewares import LowerCaseHeaders
 from crawler.outcomes import Reason, Rejected
 from crawler.plan import Plan
+from crawler.poster_urls import is_plain
 from crawler.search import Ask, Chain, End, Trail
 from crawler.sources import DISK, Answer, Ended, Images
 
@@ -103,6 +104,9 @@ class Finder:
         host, is_file = urlsplit(ask.url).hostname, ask.source == Images.name
         meta: dict[str, Any] = {"download_slot": DISK if is_file else host, MAY_BE_LEFT: may_be_left, SENT: [0]}
         url, headers = ask.url if is_file else self._plan.address(ask.url), {}
+        # To be made regular is a fifteenth of what a poster costs, and most addresses are.
+        if is_plain(url):
+            meta["verbatim_url"] = True
         if ask.is_lookup:
             source = self._plan.source(ask.source)
             if source and source.credential:

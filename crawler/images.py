@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import warnings
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -22,10 +23,12 @@ _BLANK_SPREAD = 4
 # A JPEG may be decoded at a fraction of its size, which still reads all of its data. Enough for a hash of 32x32: of its
 # 64 bits one differs on average from the hash of the whole picture, at 32 px three.
 _HASH_SIDE_PX = 48
-# A perceptual hash is of the lowest 8 x 8 frequencies of a picture of 32 x 32 (type II cosine transform, as SciPy has it).
+# A perceptual hash is of the lowest 8 x 8 frequencies of a picture of 32 x 32: a cosine transform of type II.
 _HASH_PX = 32
 _HASH_FREQUENCIES = 8
 _COSINES = 2 * np.cos(np.pi / (2 * _HASH_PX) * np.outer(np.arange(_HASH_FREQUENCIES), 2 * np.arange(_HASH_PX) + 1))
+# A larger picture is first made small by Pillow.
+_HASH_AT_ONCE_PX = 256
 _PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<!--", b"<?xml", b"<svg")
 
 # Pillow's warning of bombs is a warning filter's business, which is the process's: switched off once, not in each
@@ -67,13 +70,23 @@ def inspect(data: bytes, *, max_pixels: int) -> PosterFacts | Rejected:
 def perceptual_hash(grey: Image.Image) -> str:
     """The 64 bits of `imagehash.phash`, in hex: which of a picture's lowest frequencies are above their median.
 
-    grey: a picture in mode L. imagehash itself has SciPy make all 1,024 frequencies for the 64: a tenth of what a crawl
-    costs, and a library more in each decoder.
+    grey: a picture in mode L. imagehash makes it 32 x 32, rounds to whole tones, and has SciPy make all 1,024
+    frequencies for the 64. Here it is two products of matrices without rounding, in a sixth of the time, which was a
+    tenth of a crawl's: for every eighth poster two of the bits differ.
     Source: http://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html
     """
-    small = np.asarray(grey.resize((_HASH_PX, _HASH_PX), Image.Resampling.LANCZOS), dtype=np.float64)
-    lowest = (_COSINES @ small @ _COSINES.T).ravel()
+    if max(grey.size) > _HASH_AT_ONCE_PX:
+        grey = grey.resize((_HASH_PX, _HASH_PX), Image.Resampling.LANCZOS)
+    width_px, height_px = grey.size
+    lowest = (_frequencies(height_px) @ np.asarray(grey, np.float64) @ _frequencies(width_px).T).ravel()
     return np.packbits(lowest > np.median(lowest)).tobytes().hex()
+
+
+@functools.lru_cache(_HASH_AT_ONCE_PX)
+def _frequencies(side_px: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """[8, side]: makes a column of so many pixels 32, by Pillow's own filter, and of these the lowest frequencies."""
+    each_alone = Image.fromarray(np.eye(side_px, dtype=np.float32))
+    return _COSINES @ np.asarray(each_alone.resize((side_px, _HASH_PX), Image.Resampling.LANCZOS))
 
 
 def decode(data: bytes, *, max_pixels: int) -> Image.Image | Rejected:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import yarl
 from hypothesis import given
 from hypothesis import strategies as st
+from w3lib.url import safe_url_string
 
-from crawler.poster_urls import at_height, is_no_poster, is_title_picture
+from crawler.poster_urls import at_height, is_no_poster, is_plain, is_title_picture
 
 PICTURE = "https://images-na.ssl-images-amazon.com/images/M/MV5BMTM3@._V1"
 
@@ -86,3 +88,35 @@ def test_no_text_makes_it_raise(url: str, height_px: int) -> None:
         pytest.fail("a hostile address raised")
     is_no_poster(url)
     is_title_picture(url)
+
+
+@given(
+    st.from_regex(
+        r"https?://[a-z0-9.-]{1,20}(:[0-9]{1,4})?/[A-Za-z0-9/._~@,=%-]{0,30}(\?[a-z0-9_=&]{0,9})?", fullmatch=True
+    )
+)
+def test_a_plain_address_is_what_scrapy_and_aiohttp_would_make_of_it(url: str) -> None:
+    if is_plain(url):
+        assert safe_url_string(url) == url
+        assert yarl.URL(url).raw_path_qs == yarl.URL(url, encoded=True).raw_path_qs
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{PICTURE}_SY600_.jpg?a b",
+        "https://example.org/a%41.jpg",
+        "https://example.org/../a.jpg",
+        "https://example.org/./a.jpg",
+        "https://Example.org/a.jpg",
+        "https://exämple.org/a.jpg",
+        "https://user@example.org/a.jpg",
+        "https://example.org/a.jpg#b",
+        "https://example.org",
+        "file:///a.jpg",
+        "https://example.org/a.jpg\n",
+    ],
+)
+def test_an_address_that_would_be_written_anew_is_not_plain(url: str) -> None:
+    assert not is_plain(url)
+    assert is_plain(f"{PICTURE}_SY600_.jpg")
