@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
@@ -9,10 +10,12 @@ import aiohttp
 import yarl
 from scrapy.core.downloader.handlers._aiohttp import AiohttpDownloadHandler, _ClientResponse
 from scrapy.crawler import Crawler
-from scrapy.exceptions import ResponseDataLossError
+from scrapy.exceptions import DownloadConnectionRefusedError, ResponseDataLossError
 from scrapy.http import Headers, Request, Response
 from scrapy.responsetypes import responsetypes
 
+from crawler.addresses import is_trap
+from crawler.failures import BadAddressError
 from crawler.sources import Credential
 
 CREDENTIAL = "credential"
@@ -35,11 +38,22 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
+        # An argument of aiohttp's connector, which Scrapy makes. A socket's address is the one that is connected to,
+        # whatever the name means at another time.
+        self._session.connector._socket_factory = _socket
         self._session: Any = _Bodiless(self._session)
 
     async def download_request(self, request: Request) -> Response:
         if sent := request.meta.get(SENT):
             sent[0] += 1
+        try:
+            return await self._download(request)
+        except DownloadConnectionRefusedError as error:
+            if isinstance(getattr(error.__cause__, "os_error", None), _TrapError):
+                raise BadAddressError(f"{request.url} leads to an address that no poster comes from") from error
+            raise
+
+    async def _download(self, request: Request) -> Response:
         name = request.meta.get(CREDENTIAL)
         credential = self.crawler.spider.credential(name) if name and self.crawler.spider else None  # type: ignore[attr-defined]
         if credential is None or urlsplit(request.url).netloc != credential.host:
@@ -82,6 +96,18 @@ class PosterDownloadHandler(AiohttpDownloadHandler):
         if "Proxy-Authorization" in request.headers:
             return AiohttpDownloadHandler._request_headers(request)
         return request.headers
+
+
+class _TrapError(OSError):
+    """A connection would have gone where no poster comes from."""
+
+
+def _socket(info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
+    family, kind, protocol, _, where = info
+    if is_trap(str(where[0])):
+        # The same words for all addresses of a name, or asyncio makes one plain OSError of them.
+        raise _TrapError("an address that no poster comes from")
+    return socket.socket(family, kind, protocol)
 
 
 class _Bodiless:

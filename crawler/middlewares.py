@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import ipaddress
 import logging
 import random
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -28,6 +25,7 @@ from scrapy.robotstxt import RobotParser
 from scrapy.utils.httpobj import urlparse_cached
 from twisted.internet.defer import Deferred
 
+from crawler.addresses import is_trap
 from crawler.block_pages import block_of
 from crawler.closing import is_closing
 from crawler.failures import BadAddressError, BlockedError, ClosingError, RobotsAwayError
@@ -180,28 +178,11 @@ class LeanDownloaderStats(DownloaderStats):
 
 
 class LinkLocalMiddleware:
-    """Never ask a link-local address, where clouds keep their machines' credentials, whoever lists it."""
+    """Never ask a link-local address, whoever lists it, even through a proxy. Names are for the download handler."""
 
     def process_request(self, request: Request) -> None:
-        address = _address(urlparse_cached(request).hostname or "")
-        if address is None:
-            return
-        if address.is_link_local or address.is_unspecified or address.is_multicast:
+        if is_trap(urlparse_cached(request).hostname or ""):
             raise BadAddressError(f"{request.url} is an address that no poster comes from")
-
-
-@functools.lru_cache(maxsize=1024)
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host is, in any spelling that resolvers take: 2852039166 and 0xa9.0xfe.43518 are one too."""
-    host = host.rstrip(".")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        try:
-            return ipaddress.IPv4Address(socket.inet_aton(host))
-        except (OSError, UnicodeError, ValueError):
-            return None
-    return (address.version == 6 and address.ipv4_mapped) or address
 
 
 class LowerCaseHeaders(Mapping[str, str]):
