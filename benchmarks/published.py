@@ -1,12 +1,14 @@
 """The published networks with their published recipes on one real split: their figure, ours, the prior baseline, ours.
 
-    python -m benchmarks.published --store STORE [--weights WEIGHTS] [--only NAME …] [--epochs 5] [--beside VERSION …]
+    python -m benchmarks.published --store STORE [--weights WEIGHTS] [--only NAME …] [--epochs 5]
+                                   [--precision mixed_bfloat16] [--beside VERSION …]
 
 Trains each on the newest dataset of the store (`onesheet prepare`), measures it once on the test split and registers
 it like any other model. What was published was measured on another split, mostly of other posters, and by one figure
 only; the prior baseline says how much of such a figure the frequency of the genres gives for nothing. A recipe that
 wants ImageNet weights which are not there runs without them, and its row says so; so does one that is cut short by
---epochs, for on a CPU some of these take days. Called again, it goes on where it was stopped.
+--epochs, for on a CPU some of these take a night, or that trains in another --precision. Called again, it goes on where
+it was stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -78,6 +80,9 @@ def compare(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only these networks.", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="A recipe's precision in place of float32.", show_default=False)
+    ] = None,
     beside: Annotated[
         list[str] | None,
         typer.Option(help="Registered models to show, by default the one in production.", show_default=False),
@@ -97,7 +102,7 @@ def compare(
     rows, prior = [], dict[str, float]()
     with connect(settings), live_line() as on_event:
         for each in chosen:
-            options, remarks = _options(each.name, dataset_id, settings.weights, epochs, workers)
+            options, remarks = _options(each.name, dataset_id, settings.weights, workers, epochs, precision)
             card = train(options, opened, say, on_event).card
             prior = card.prior_metrics
             rows.append(_row(each, card, remarks))
@@ -117,7 +122,7 @@ def show(rows: list[Row]) -> None:
 
 
 def _options(
-    name: str, dataset_id: str, weights: str, epochs: int | None, workers: int
+    name: str, dataset_id: str, weights: str, workers: int, epochs: int | None, precision: str | None
 ) -> tuple[TrainOptions, list[str]]:
     """The published recipe as far as this machine has what it wants, and how it differs."""
     architecture, remarks = find(name), []
@@ -130,11 +135,15 @@ def _options(
             pass
         if used == "none":
             remarks.append("without ImageNet weights")
-    recipe, run = {}, f"published-{name}-{dataset_id}"
+    recipe, run = dict[str, Any](), f"published-{name}-{dataset_id}"
     if epochs and epochs < architecture.recipe.epochs:
         recipe["epochs"] = epochs
         run += f"-{epochs}"
         remarks.append(f"{epochs} of {architecture.recipe.epochs} epochs")
+    if precision and precision != architecture.recipe.precision:
+        recipe["precision"] = precision
+        run += f"-{precision}"
+        remarks.append(precision)
     options = TrainOptions(
         architecture=name, dataset_id=dataset_id, workers=workers, weights=used, recipe=recipe, name=run
     )

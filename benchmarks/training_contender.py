@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-PLAIN, ONESHEET = "plain Keras", "onesheet"
+PLAIN, ONESHEET, ONESHEET_BFLOAT16 = "plain Keras", "onesheet", "onesheet, mixed_bfloat16"
 GENRES = 25
 _SIDE_PX = 350
 _BATCH_SIZE = 32
@@ -27,7 +27,7 @@ def contend(
     if name == PLAIN:
         train_plainly(source, labels, epochs)
     else:
-        train_as_onesheet(source, epochs, waits)
+        train_as_onesheet(source, epochs, waits, precision="mixed_bfloat16" if name == ONESHEET_BFLOAT16 else "float32")
 
 
 def network() -> Any:
@@ -56,8 +56,10 @@ def train_plainly(posters: Path, labels: Path, epochs: int) -> None:
     model.fit(x, y, batch_size=_BATCH_SIZE, epochs=epochs, verbose=2)
 
 
-def train_as_onesheet(store_folder: Path, epochs: int, waits: Path | None) -> None:
+def train_as_onesheet(store_folder: Path, epochs: int, waits: Path | None, *, precision: str) -> None:
     """onesheet's rows, pixels, batches and step, as one worker of a run has them, without Ray."""
+    import keras  # noqa: PLC0415
+
     from cluster.store import FolderStore  # noqa: PLC0415
     from training.dataset import read_card  # noqa: PLC0415
     from training.fused import with_fused_batch_norm  # noqa: PLC0415
@@ -66,6 +68,7 @@ def train_as_onesheet(store_folder: Path, epochs: int, waits: Path | None) -> No
     from training.pixels import Pixels  # noqa: PLC0415
     from training.rows import Rows  # noqa: PLC0415
 
+    keras.config.set_dtype_policy(precision)
     store = FolderStore(store_folder)
     card = read_card(store, "ds-benchmark")
     with Rows(store, card, "train") as rows, Pixels(rows, height_px=_SIDE_PX, width_px=_SIDE_PX) as pixels:

@@ -58,7 +58,9 @@ class Caller:
         )
 
     async def _asked(self, request: bytes) -> tuple[int, dict[str, str]]:
-        if self._streams is None:
+        # The server closes a connection that was idle for long, and a caller that looks does not ask on it.
+        if self._streams is None or self._streams[0].at_eof():
+            self.close()
             self._streams = await asyncio.open_connection(*self._place)
         reader, writer = self._streams
         writer.write(request)
