@@ -65,13 +65,16 @@ def plan_task(
     return TrainTask(architecture=expression, height_px=height, width_px=width, recipe=recipe.model_dump(), **other)
 
 
-def build_task_network(task: TrainTask, card: Card) -> Network:
-    """The task's network for this dataset, in the recipe's precision, its weights fetched from the store."""
+def build_task_network(task: TrainTask, card: Card, *, precision: str | None = None) -> Network:
+    """The task's network for this dataset, its weights fetched from the store.
+
+    precision: a dtype policy of Keras in place of the recipe's.
+    """
     import keras  # noqa: PLC0415
 
     recipe = task.read_recipe()
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
+    keras.config.set_dtype_policy(precision or recipe.precision)
     with contextlib.ExitStack() as left:
         left.callback(keras.config.set_dtype_policy, policy)
         folder = left.enter_context(tempfile.TemporaryDirectory(prefix="onesheet-weights-"))
@@ -87,6 +90,16 @@ def build_task_network(task: TrainTask, card: Card) -> Network:
             height_px=task.height_px,
             width_px=task.width_px,
         )
+
+
+def build_served_network(task: TrainTask, card: Card) -> Network:
+    """The same in float32, in which a model is measured and served whatever it is trained in: only of that do all
+    runtimes give the same scores. Its trunks are the task's, for they name the features that its head learns from.
+    """
+    network = build_task_network(task, card)
+    if task.read_recipe().precision == "float32":
+        return network
+    return replace(build_task_network(task, card, precision="float32"), trunks=network.trunks)
 
 
 def share_weights(expression: str, weights: str, store: Store) -> dict[str, str]:

@@ -28,7 +28,7 @@ from training.quiet import start_tensorflow
 from training.reference import validation_reference
 from training.registry import Registry
 from training.runs import Run, TrainOptions, kept_run, plan_run, require_same
-from training.task import build_task_network, weights_names
+from training.task import build_served_network, weights_names
 from training.telling import Events, Say
 from training.tracking import Tracking
 from training.worker import CHECKPOINT_WEIGHTS, SCORE
@@ -96,7 +96,7 @@ def carry_out(
     say(f"run {run.name}: {dataset.posters['train']} train posters, {workers} worker(s) of {task.cpus} CPU")
     start_tensorflow()
     # Before any worker starts: weights that do not fit are said at once.
-    network = build_task_network(task, dataset)
+    network = build_served_network(task, dataset)
     parameters = {"architecture": task.architecture, "dataset": task.dataset_id, **task.recipe}
     with (
         tempfile.TemporaryDirectory(prefix="onesheet-run-") as folder,

@@ -24,6 +24,7 @@ from cluster.store import FolderStore
 from tests.processes import titled
 from training.bundle import load_index, load_model
 from training.dataset import Card
+from training.export import GRAPH_FILE
 from training.registry import Registry
 from training.runs import TrainOptions
 from training.train import resume, train
@@ -91,6 +92,23 @@ def test_a_frozen_backbone_trains_its_head_from_features(ray: None, dataset: tup
     changed = replace(options, recipe={"epochs": 2, "ema": 0.9, "loss": "focal", "heads": 2, "augmentation": "mixup"})
     train(changed, store, again.append)
     assert not [line for line in again if line.startswith("features of")], "the features of the first run are kept"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("architecture", ["cnn_small@64x48", "mobilenet_v2@64x48"])
+def test_what_is_trained_in_half_precision_is_served_in_float32(
+    architecture: str, ray: None, dataset: tuple[FolderStore, Card], tmp_path: Path, weights_folder: Path
+):
+    store, _ = dataset
+    recipe = {"epochs": 1, "precision": "mixed_bfloat16"}
+    weights = str(weights_folder) if architecture.startswith("mobilenet") else "none"
+    result = train(TrainOptions(architecture=architecture, weights=weights, recipe=recipe), store, print)
+    fetched = Registry(store).fetch(result.version, tmp_path)
+    assert GRAPH_FILE in fetched.files, "OpenVINO serves it"
+    assert {layer.dtype_policy.name for layer in load_model(tmp_path, fetched).layers} == {"float32"}
+    index = load_index(tmp_path, fetched)
+    assert index is not None
+    assert len(index)
 
 
 @pytest.mark.fault
