@@ -5,9 +5,9 @@
 The plain script is what the published work used: every poster read into one float32 array, then `model.fit`. Both
 start from the same JPEGs on disk and end with a network that was trained for as many epochs with the same batches'
 size; each runs in a process of its own, one after the other, in each round again. onesheet runs a second time with the
-precision that saves memory on a CPU. Memory is the peak PSS of the process: the script's grows by some 4 MB a poster,
-onesheet's does not, so --posters decides their ratio. Afterwards onesheet's process takes one more epoch a batch at a
-time, to see how long a step waits for input.
+precision that saves memory on a CPU. Memory is the most that the process had resident: the script's grows by 4 to 6 MB
+a poster, onesheet's does not, so --posters decides their ratio. Afterwards onesheet's process takes one more epoch a
+batch at a time, to see how long a step waits for input.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def compare(
                 result, waiting = _run(each, source, folder, epochs)
                 runs[each].append((result, waiting))
                 rate = epochs * len(found.names) / result.wall_s
-                console.print(f"  round {number}: {each}: {rate:.1f} images/s, {result.peak_bytes / 1e6:,.0f} MB")
+                console.print(
+                    f"  round {number}: {each}: {rate:.1f} images/s, {result.peak_process_bytes / 1e6:,.0f} MB"
+                )
     scores = [_score(each, runs[each], epochs * len(found.names)) for each in CONTENDERS]
     console.print(f"\n$ python -m benchmarks.training --posters {posters} --epochs {epochs} --rounds {rounds}")
     console.print(f"{found.origin}; from JPEGs on disk to {epochs} epochs trained\n")
@@ -79,7 +81,7 @@ def compare(
 
 def show(scores: Sequence[Score]) -> None:
     """The figures, and onesheet's as ratios to the script's, as Markdown."""
-    table = Table("", "images/s", "wall s", "CPU s", "peak MB (PSS)", "waits for input", box=box.MARKDOWN)
+    table = Table("", "images/s", "wall s", "CPU s", "peak MB", "waits for input", box=box.MARKDOWN)
     for row in scores:
         waits = "-" if row.waiting is None else f"{row.waiting:.1%}"
         table.add_row(
@@ -111,7 +113,7 @@ def _score(name: str, runs: Sequence[tuple[measured.Measured, float | None]], im
         wall_s,
         images / wall_s,
         median(run.cpu_s for run, _ in runs),
-        median(run.peak_bytes for run, _ in runs) / 1e6,
+        median(run.peak_process_bytes for run, _ in runs) / 1e6,
         median(waits) if waits else None,
     )
 
@@ -146,7 +148,7 @@ def _write_dataset(folder: Path, paths: Sequence[Path], labels: dict[str, list[s
     import pyarrow as pa  # noqa: PLC0415
 
     from cluster.store import FolderStore  # noqa: PLC0415
-    from crawler.pipelines import poster_key  # noqa: PLC0415
+    from crawler.titles import poster_key  # noqa: PLC0415
     from training.dataset_card import Card, key_of  # noqa: PLC0415
     from training.dataset_plan import PrepareOptions  # noqa: PLC0415
     from training.shards import POSTERS_A_SHARD, ShardTask, write_shards  # noqa: PLC0415

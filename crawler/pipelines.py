@@ -22,14 +22,10 @@ from crawler.items import STORED_BYTES, TITLES, Attempt
 from crawler.ledger import LedgerRow
 from crawler.outcomes import PosterFacts, Rejected
 from crawler.spiders.posters import PostersSpider
+from crawler.titles import poster_key
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-def poster_key(imdb_id: str) -> str:
-    """Where a title's poster lies in the store: the bytes as fetched, whatever their format."""
-    return f"posters/{imdb_id}.jpg"
 
 
 class StorePipeline:

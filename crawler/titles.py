@@ -59,3 +59,8 @@ def clean_genres(names: list[str]) -> tuple[str, ...]:
     """The names stripped, without doubles and without spellings of "no genre" such as `N/A`, in their order."""
     stripped = (name.strip() for name in names)
     return tuple(dict.fromkeys(name for name in stripped if name.lower() not in _NO_GENRE))
+
+
+def poster_key(imdb_id: str) -> str:
+    """Where a title's poster lies in the store: the bytes as fetched, whatever their format."""
+    return f"posters/{imdb_id}.jpg"

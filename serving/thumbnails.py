@@ -10,6 +10,7 @@ from PIL import Image
 from cluster.store import Store
 from crawler.images import decode
 from crawler.outcomes import Rejected
+from crawler.titles import poster_key
 from training.preprocessing import to_rgb
 
 # What a grid shows on a screen of two pixels a point.
@@ -29,8 +30,6 @@ class Thumbnails:
 
     def _drawn(self, imdb_id: str) -> bytes | None:
         """The JPEG, or None for what cannot be shown. Raises KeyNotFoundError for a poster that is not there."""
-        from crawler.pipelines import poster_key  # noqa: PLC0415  Scrapy, which only this needs here
-
         data = self._store.get(poster_key(imdb_id))
         if len(data) > self._max_bytes:
             return None

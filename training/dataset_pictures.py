@@ -11,7 +11,7 @@ from cluster.errors import KeyNotFoundError
 from cluster.store import Store
 from crawler import images
 from crawler.outcomes import Rejected
-from crawler.pipelines import poster_key
+from crawler.titles import poster_key
 from training.dataset_card import Card
 from training.preprocessing import to_rgb
 

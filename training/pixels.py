@@ -32,7 +32,7 @@ class Pixels:
         self._size = height_px * width_px * 3
         self._file: int | None = None
         self._kept = np.zeros(len(rows), bool)
-        # Its own folder beside the rows would go with them; temporary files without a name go with the process.
+        # A file without a name goes with the process.
         folder = tempfile.gettempdir()
         if keep and len(rows) * self._size <= shutil.disk_usage(folder).free * _SHARE_OF_DISK:
             descriptor, path = tempfile.mkstemp(prefix="onesheet-pixels-", dir=folder)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import array
 import io
-import shutil
+import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
@@ -20,9 +20,10 @@ from training.genres import multi_hot
 class Rows:
     """Row i of a worker is row `rank + i * world_size` of the split. A context manager: leaving it frees the disk.
 
-    The shards are read from the store once, one at a time, and the worker's rows are kept as an Arrow file that
-    is mapped into memory, so the operating system decides how much of it stays there. with_images: without them only
-    the ids and the labels are read, which are a fraction of the shards. shards: some of the split, by number, for all.
+    The shards are read from the store once, one at a time, and the worker's posters are kept in a file without a name,
+    which is read with `pread` and not mapped: what the operating system keeps of it is nobody's memory. with_images:
+    without them only the ids and the labels are read, which are a fraction of the shards. shards: some of the split, by
+    number, for all.
     """
 
     def __init__(
@@ -38,27 +39,25 @@ class Rows:
     ) -> None:
         self.card = card
         self.split = split
-        self._folder = Path(tempfile.mkdtemp(prefix="onesheet-rows-"))
-        path = self._folder / "rows.arrow"
         labels: list[list[str]] = []
         self.imdb_ids: list[str] = []
-        schema = pa.schema([("bytes", pa.binary())])
+        self._file = tempfile.TemporaryFile(prefix="onesheet-rows-")  # noqa: SIM115  closed by __exit__
+        self._ends = array.array("q", [0])
         start = 0
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for key in [card.shards[split][number] for number in shards] if shards is not None else card.shards[split]:
-                columns = ["imdb_id", "genres", *(["image"] if with_images else [])]
-                shard = pq.read_table(io.BytesIO(store.get(key)), columns=columns)
-                mine = shard.take(list(range((rank - start) % world_size, len(shard), world_size)))
-                start += len(shard)
-                labels += mine["genres"].to_pylist()
-                self.imdb_ids += mine["imdb_id"].to_pylist()
-                if not with_images:
-                    continue
-                encoded = pa.chunked_array([chunk.field("bytes") for chunk in mine["image"].chunks], pa.binary())
-                writer.write_table(pa.table([encoded], schema=schema))
+        for key in [card.shards[split][number] for number in shards] if shards is not None else card.shards[split]:
+            columns = ["imdb_id", "genres", *(["image"] if with_images else [])]
+            shard = pq.read_table(io.BytesIO(store.get(key)), columns=columns)
+            mine = shard.take(list(range((rank - start) % world_size, len(shard), world_size)))
+            start += len(shard)
+            labels += mine["genres"].to_pylist()
+            self.imdb_ids += mine["imdb_id"].to_pylist()
+            for chunk in mine["image"].chunks if with_images else ():
+                for encoded in chunk.field("bytes"):
+                    self._file.write(encoded.as_buffer())
+                    self._ends.append(self._file.tell())
+        self._file.flush()
+        pa.default_memory_pool().release_unused()
         self.total = start
-        self._map = pa.memory_map(str(path))
-        self._encoded = pa.ipc.open_file(self._map).read_all()["bytes"]
         self.labels = multi_hot(labels, card.genres)
 
     def __len__(self) -> int:
@@ -68,11 +67,9 @@ class Rows:
         return self
 
     def __exit__(self, *_: object) -> None:
-        del self._encoded
-        self._map.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._file.close()
 
     def encoded(self, row: int) -> bytes:
         """The JPEG of a row."""
-        data: bytes = self._encoded[row].as_py()
-        return data
+        start, end = self._ends[row : row + 2]
+        return os.pread(self._file.fileno(), end - start, start)

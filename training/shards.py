@@ -25,8 +25,8 @@ from cluster.resources import room_for
 from cluster.store import Store, open_store
 from crawler import images
 from crawler.outcomes import Rejected
-from crawler.pipelines import poster_key
 from crawler.report_words import spoken
+from crawler.titles import poster_key
 from training.preprocessing import to_rgb
 
 POSTERS_A_SHARD = 512

@@ -26,11 +26,14 @@ _GRACE_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run. `cpu_s` is what the kernel billed to every process of the tree; `peak_bytes` a sum of PSS."""
+    """One run. `cpu_s` is what the kernel billed to every process of the tree; `peak_bytes` a sum of PSS, looked at now
+    and then; `peak_process_bytes` the most that one of its processes had resident: the kernel misses no moment.
+    """
 
     wall_s: float
     cpu_s: float
     peak_bytes: int
+    peak_process_bytes: int
     exit_code: int
 
 
@@ -74,7 +77,7 @@ def run(
             wall_s = time.monotonic() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     cpu_s = usage.ru_utime + usage.ru_stime + _reap_orphans(before)
-    return Measured(wall_s, cpu_s, memory.peak_bytes, process.returncode)
+    return Measured(wall_s, cpu_s, memory.peak_bytes, usage.ru_maxrss * 1024, process.returncode)
 
 
 class _Memory:

@@ -21,9 +21,9 @@ from crawler.catalogs import open_catalog
 from crawler.crawl import Crawl
 from crawler.ledger import Ledger, LedgerRow
 from crawler.outcomes import PosterFacts
-from crawler.pipelines import poster_key
 from crawler.site.drawing import draw_poster
 from crawler.site.invention import invent_titles
+from crawler.titles import poster_key
 from training.dataset import Card, PrepareOptions, prepare
 
 DRAWN = 80
