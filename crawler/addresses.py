@@ -1,10 +1,17 @@
-"""Pure: whether an address is one that no poster comes from."""
+"""Pure: addresses, and whether one is such that no poster comes from it."""
 
 from __future__ import annotations
 
 import functools
 import ipaddress
 import socket
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def unmapped(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for (::ffff:0:0/96), or the address itself."""
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
 
 
 @functools.lru_cache(maxsize=1024)
@@ -15,12 +22,10 @@ def is_trap(host: str) -> bool:
     """
     host = host.rstrip(".").partition("%")[0]
     try:
-        address = ipaddress.ip_address(host)
+        address = unmapped(ipaddress.ip_address(host))
     except ValueError:
         try:
             address = ipaddress.IPv4Address(socket.inet_aton(host))
         except (OSError, UnicodeError, ValueError):
             return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
     return address.is_link_local or address.is_unspecified or address.is_multicast

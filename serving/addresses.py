@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-Address = IPv4Address | IPv6Address
+from crawler.addresses import Address, unmapped
+
 Network = IPv4Network | IPv6Network
 _FORWARDED = "X-Forwarded-For"
 _NOBODY = "?"
@@ -43,7 +44,6 @@ def _read(text: str) -> Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        found = ip_address(text)
+        return unmapped(ip_address(text))
     except ValueError:
         return None
-    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found

@@ -12,11 +12,10 @@ import aiohttp
 from aiohttp.abc import AbstractCookieJar
 from yarl import URL
 
+from crawler.addresses import Address, unmapped
 from crawler.outcomes import Reason
+from serving.addresses import Network
 from serving.problems import ProblemError
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 3
@@ -132,8 +131,7 @@ class Fetcher:
         return socket.socket(family, kind, protocol)
 
     def _is_allowed(self, address: Address) -> bool:
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
+        address = unmapped(address)
         if any(address in network for network in self._networks):
             return True
         return is_public(address)
