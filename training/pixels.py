@@ -6,8 +6,7 @@ import io
 import os
 import shutil
 import tempfile
-from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from PIL import Image
@@ -30,33 +29,30 @@ class Pixels:
         self._rows = rows
         self.shape = (height_px, width_px, 3)
         self._size = height_px * width_px * 3
-        self._file: int | None = None
+        self._file: IO[bytes] | None = None
         self._kept = np.zeros(len(rows), bool)
-        # A file without a name goes with the process.
-        folder = tempfile.gettempdir()
-        if keep and len(rows) * self._size <= shutil.disk_usage(folder).free * _SHARE_OF_DISK:
-            descriptor, path = tempfile.mkstemp(prefix="onesheet-pixels-", dir=folder)
-            Path(path).unlink()
-            self._file = descriptor
+        if keep and len(rows) * self._size <= shutil.disk_usage(tempfile.gettempdir()).free * _SHARE_OF_DISK:
+            self._file = tempfile.TemporaryFile(prefix="onesheet-pixels-")  # noqa: SIM115  closed by __exit__
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
     def __call__(self, row: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """One row."""
         if self._file is not None and self._kept[row]:
-            return np.frombuffer(os.pread(self._file, self._size, row * self._size), np.uint8).reshape(self.shape)
+            kept = os.pread(self._file.fileno(), self._size, row * self._size)
+            return np.frombuffer(kept, np.uint8).reshape(self.shape)
         height_px, width_px, _ = self.shape
         image = Image.open(io.BytesIO(self._rows.encoded(row)))
         found = to_pixels(image, height_px=height_px, width_px=width_px)
         if self._file is not None:
             # Two threads may do it at once: they write the same bytes.
-            os.pwrite(self._file, found.tobytes(), row * self._size)
+            os.pwrite(self._file.fileno(), found.tobytes(), row * self._size)
             self._kept[row] = True
         return found
 
