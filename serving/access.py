@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.addresses import Network, address_of
@@ -117,6 +118,9 @@ class AccessMiddleware:
                 raise
             answer = problem_response(504, f"not answered within {self.timeout_s:g} s; send fewer posters at once")
             await answer(scope, receive, named)
+        except ClientDisconnect:
+            # There is nobody to answer; the record says 499.
+            pass
         except Exception:
             # Answered further out.
             access.status = 500

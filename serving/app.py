@@ -60,7 +60,7 @@ class ServeOptions(BaseModel):
     max_ongoing_requests: int | None = Field(
         default=None,
         ge=1,
-        description="Requests that a replica works on at once, by default three a CPU; the others wait for their turn.",
+        description="Requests that a replica works on at once, by default five a CPU; the others wait for their turn.",
     )
     max_queued_requests: int = Field(
         default=64, ge=0, description="Requests that wait in a replica; when more do, it is overloaded."
@@ -105,11 +105,11 @@ class ServeOptions(BaseModel):
 
     @property
     def working(self) -> int:
-        """Requests that a replica works on at once: enough for a batch in each lane and the next one's decoding.
+        """Requests that a replica works on at once: enough for a batch in each lane and the next ones' decoding.
 
         With more of them, the threads that decode keep the event loop waiting, and a burst is noticed too late.
         """
-        return self.max_ongoing_requests or max(3 * self.cpus_per_replica, 2 * self.max_batch)
+        return self.max_ongoing_requests or max(5 * self.cpus_per_replica, 2 * self.max_batch)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -197,19 +197,21 @@ def _replica_api(options: ServeOptions) -> Any:
     from serving.follower import Follower  # noqa: PLC0415
     from serving.interface import Limits, build_api  # noqa: PLC0415
     from serving.keys import Keys  # noqa: PLC0415
+    from serving.logs import log_beside_serve  # noqa: PLC0415
     from serving.metrics import ServeMetrics  # noqa: PLC0415
     from serving.model_metrics import ModelMetrics  # noqa: PLC0415
     from serving.predictor import Predictor  # noqa: PLC0415
     from serving.thumbnails import Thumbnails  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
-    logging.getLogger("serving").setLevel(logging.INFO)
+    write_lines = log_beside_serve()
     watch = DriftWatch(window=options.drift_window)
     metrics, tell_models = ServeMetrics(), ModelMetrics(watch)
 
     def tell(follower: Follower) -> None:
         tell_models(follower)
-        metrics.tell_genres()
+        metrics.tell()
+        write_lines()
 
     follower = Follower(
         Registry(open_store(options.store)),

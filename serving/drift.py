@@ -47,7 +47,9 @@ class DriftWatch:
         if not seen or access.version is None:
             return
         with self._lock:
-            kept = self._windows.setdefault(access.version, _Window(self.window, seen[0]))
+            kept = self._windows.get(access.version)
+            if kept is None:
+                kept = self._windows[access.version] = _Window(self.window, seen[0])
             for prediction in seen:
                 kept.add(prediction)
 

@@ -25,6 +25,8 @@ from training.registry import Registry
 log = logging.getLogger(__name__)
 # A replica loads a model before it answers, and perhaps TensorFlow.
 _HEALTH_TIMEOUT_S = 180
+# Ray has its workers give way to all else on a machine, which is for work that nobody waits for.
+_AS_OTHERS = {"RAY_worker_niceness": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def running(
     registry.card(registry.production_or_raise().version)
     is_ours = proxy == "haproxy" and starts_ray(settings)
     in_front = _haproxy(host, options) if is_ours else contextlib.nullcontext(host)
-    with in_front as serve_host, connect(settings):
+    with environment(_AS_OTHERS), in_front as serve_host, connect(settings):
         from ray import serve  # noqa: PLC0415
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)

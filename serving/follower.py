@@ -76,8 +76,9 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the background thread; a load in progress is not waited for."""
+        """End the background thread, and tell `on_poll` a last time; a load in progress is not waited for."""
         self._stop.set()
+        self._tell()
 
     def poll(self) -> None:
         """Look at the pointer once, load and swap in what it names. Never raises: the old model goes on serving."""
@@ -93,6 +94,9 @@ class Follower:
                 log.warning("the production model cannot be followed: %s", error)
                 log.debug("the outage's traceback", exc_info=True)
             self._is_following = False
+        self._tell()
+
+    def _tell(self) -> None:
         try:
             self._on_poll(self)
         except Exception:  # nor does what hears of it

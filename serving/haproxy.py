@@ -26,6 +26,8 @@ _BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _HOST = "ONESHEET_HAPROXY_HOST"
 _RULES = "ONESHEET_HAPROXY_RULES"
 _PR_SET_PDEATHSIG = 1
+# Ray would have two more tasks watch each caller; `serving.interface` looks when it is a request's turn.
+_UNWATCHED = "    http-request set-header X-Request-Disconnect-Disabled ?1\n"
 # On one machine nobody outside keeps a list of replicas, and must be told half a minute before one ends.
 _DRAINING_S = "2"
 
@@ -72,7 +74,7 @@ def environment(host: str, rules: str = "") -> Iterator[dict[str, str]]:
             f"{own}METRICS_PORT": str(metrics_port),
             f"{own}STATS_PORT": str(stats_port),
             _HOST: host,
-            _RULES: rules,
+            _RULES: _UNWATCHED + rules,
         }
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
 
 from crawler.outcomes import Rejected
 from serving import access
@@ -118,8 +119,11 @@ async def _uploads(request: Request) -> AsyncIterator[list[Upload]]:
         record.posters = len(found)
         record.queued = limits.admission.waiting
         began = time.perf_counter()
-        async with limits.admission.turn():
+        async with limits.admission.turn() as has_waited:
             record.queued_ms = (time.perf_counter() - began) * 1000
+            # Behind HAProxy nobody else looks, see `serving.haproxy`.
+            if has_waited and await request.is_disconnected():
+                raise ClientDisconnect
             yield found
 
 

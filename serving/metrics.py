@@ -11,13 +11,18 @@ from serving.access import Access
 
 _MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000]
 _POSTERS = [1, 2, 4, 8, 16, 32, 64]
+# Of observations that wait to be told: of about a thousand requests.
+_MOST_UNTOLD = 5_000
+
+Labels = tuple[tuple[str, str], ...]
 
 
 class ServeMetrics:
     """A listener of `serving.access`: counts each request, its posters, their stages, and what they were told.
 
     Ray puts `ray_` before the names, and `_total` after those of counters. Its own `ray_serve_…` have the queues and
-    the replicas.
+    the replicas. Ray hears of it all by `tell`: a call of Ray's gives Python's lock away, and to do so ten times with
+    each request kept the event loop waiting as often.
     """
 
     def __init__(self) -> None:
@@ -47,45 +52,61 @@ class ServeMetrics:
             "The sum of a genre's scores; by the posters scored, their mean.",
             ("genre", "version"),
         )
-        # Two numbers a genre: to tell Ray of them with each poster was a twentieth of a replica's time.
         self._lock = threading.Lock()
-        self._untold: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0])
+        self._untold = _Untold()
 
     def __call__(self, access: Access) -> None:
+        """Count a request that has ended."""
+        with self._lock:
+            self._count(access, self._untold)
+            is_full = len(self._untold.observed) > _MOST_UNTOLD
+        if is_full:
+            self.tell()
+
+    def _count(self, access: Access, untold: _Untold) -> None:
         # Of what no model answered, there is none.
-        answered = {"path": access.path, "version": access.version or "none"}
-        self._requests.inc(1, {**answered, "status": str(access.status)})
-        self._request_ms.observe(max(access.ms, 1e-3), answered)
+        answered = (("path", access.path), ("version", access.version or "none"))
+        untold.counted[self._requests, (*answered, ("status", str(access.status)))] += 1
+        untold.observed.append((self._request_ms, access.ms, answered))
         if access.posters:
-            self._queued.set(access.queued)
-            self._queued_ms.observe(max(access.queued_ms, 1e-3))
+            untold.queued = access.queued
+            untold.observed.append((self._queued_ms, access.queued_ms, ()))
         if access.path != "/v1/predict" or not access.posters or access.version is None:
             return
-        version = {"version": access.version}
-        self._batch.observe(access.posters)
+        version = ("version", access.version)
+        untold.observed.append((self._batch, access.posters, ()))
         scored = len(access.predictions)
-        for outcome, count in (("scored", scored), ("refused", access.posters - scored)):
-            if count:
-                self._posters.inc(count, {**version, "outcome": outcome})
+        untold.counted[self._posters, (version, ("outcome", "scored"))] += scored
+        untold.counted[self._posters, (version, ("outcome", "refused"))] += access.posters - scored
         for prediction in access.predictions:
-            self._decode_ms.observe(max(prediction.decode_ms, 1e-3))
-            with self._lock:
-                for genre in prediction.genres:
-                    known = self._untold[access.version, genre.genre]
-                    known[0] += genre.passes
-                    known[1] += genre.score
+            untold.observed.append((self._decode_ms, prediction.decode_ms, ()))
+            for genre in prediction.genres:
+                labels = (("genre", genre.genre), version)
+                untold.counted[self._scores, labels] += genre.score
+                if genre.passes:
+                    untold.counted[self._genres, labels] += 1
         # The same for all posters of a batch.
         for predict_ms in {prediction.predict_ms for prediction in access.predictions}:
-            self._predict_ms.observe(max(predict_ms, 1e-3), version)
+            untold.observed.append((self._predict_ms, predict_ms, (version,)))
 
-    def tell_genres(self) -> None:
-        """Tell Ray what was counted of the genres since the last time; the follower's looks are often enough."""
+    def tell(self) -> None:
+        """Tell Ray what was counted since the last time; the follower's looks are often enough."""
         with self._lock:
-            untold = dict(self._untold)
-            self._untold.clear()
-        for (version, genre), (passed, score) in untold.items():
-            labels = {"version": version, "genre": genre}
-            if passed:
-                self._genres.inc(passed, labels)
-            if score > 0:
-                self._scores.inc(score, labels)
+            untold, self._untold = self._untold, _Untold()
+        if untold.queued is not None:
+            self._queued.set(untold.queued)
+        for (counter, labels), count in untold.counted.items():
+            if count > 0:
+                counter.inc(count, dict(labels))
+        for histogram, value, labels in untold.observed:
+            # Ray's take no 0.
+            histogram.observe(max(value, 1e-3), dict(labels))
+
+
+class _Untold:
+    """What Ray has not heard of yet. queued: as the newest request with posters met it."""
+
+    def __init__(self) -> None:
+        self.queued: int | None = None
+        self.counted: defaultdict[tuple[Counter, Labels], float] = defaultdict(float)
+        self.observed: list[tuple[Histogram, float, Labels]] = []

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from crawler.outcomes import Rejected
 from serving.access import Access, write_line
 from serving.admission import Admission
 from serving.follower import Follower
 from serving.interface import Limits, build_api
 from serving.keys import Keys
 from serving.limits import RateLimiter
-from tests.serving.conftest import Poster, Register
+from serving.predictor import Prediction, Predictor
+from tests.serving.conftest import Poster, Register, running_app
 from training.registry import Registry
 
 KEY = "0123456789abcdef0123"
@@ -217,3 +222,61 @@ def test_a_replica_with_a_full_queue_says_so_before_it_reads_a_poster(
     shed = [it for it in heard if it.status == 503]
     assert sorted((it.path, it.posters) for it in shed) == [("/v1/predict", 0), ("/v1/predict", 1)]
     assert admission.inside == 0
+
+
+def test_a_caller_that_is_gone_when_its_turn_comes_costs_no_scoring(
+    registry: Registry, register: Register, heard: list[Access], poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register("v1")
+    registry.promote("v1")
+    scored: list[bytes] = []
+    has_begun, go = threading.Event(), threading.Event()
+    predict = Predictor.predict
+
+    def slow(self: Predictor, images: list[bytes]) -> list[Prediction | Rejected]:
+        scored.extend(images)
+        has_begun.set()
+        assert go.wait(20)
+        return predict(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", slow)
+    admission = Admission(max_ongoing=1)
+    limits = Limits(max_upload_bytes=50_000, admission=admission, listeners=(heard.append,))
+    follower = Follower(registry, poll_interval_s=60, max_pixels=100_000)
+    with running_app(build_api(follower, limits)) as url, ThreadPoolExecutor(2) as callers:
+
+        def ask(color: str, timeout: float) -> int:
+            return httpx.post(f"{url}/v1/predict", files={"image": poster(color)}, timeout=timeout).status_code
+
+        stays = callers.submit(ask, "red", 60)
+        assert has_begun.wait(20)
+        with pytest.raises(httpx.ReadTimeout):
+            ask("green", 0.5)
+        assert admission.waiting == 1
+        waits = callers.submit(ask, "blue", 60)
+        while admission.waiting < 2:
+            time.sleep(0.01)
+        go.set()
+        assert (stays.result(20), waits.result(20)) == (200, 200)
+    assert scored == [poster("red"), poster("blue")]
+    assert sorted(it.status for it in heard) == [200, 200, 499]
+
+
+def test_a_caller_that_leaves_in_the_middle_of_its_poster_is_recorded_and_no_fault(
+    registry: Registry, register: Register, heard: list[Access], caplog: pytest.LogCaptureFixture
+) -> None:
+    register("v1")
+    registry.promote("v1")
+    limits = Limits(max_upload_bytes=50_000, listeners=(heard.append,))
+    with running_app(build_api(Follower(registry, poll_interval_s=60, max_pixels=100_000), limits)) as url:
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port)) as caller:
+            caller.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n")
+            caller.sendall(b"Content-Type: image/jpeg\r\n\r\n" + bytes(5_000))
+            time.sleep(0.2)
+        until = time.monotonic() + 20
+        while not heard:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert [(it.path, it.status) for it in heard] == [("/v1/predict", 499)]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

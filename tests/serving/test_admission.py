@@ -124,8 +124,8 @@ def test_a_crash_gives_the_place_back() -> None:
 @pytest.mark.parametrize(
     ("given", "working"),
     [
-        ({}, 6),
-        ({"cpus_per_replica": 8}, 24),
+        ({}, 10),
+        ({"cpus_per_replica": 8}, 40),
         ({"max_batch": 16}, 32),
         ({"max_ongoing_requests": 5, "max_batch": 16}, 5),
     ],

@@ -60,8 +60,12 @@ def test_one_port_is_open_callers_keep_their_address_and_nothing_is_left(tmp_pat
             assert (port, "0.0.0.0") in open_to
             assert {ip for other, ip in open_to if other != port} == {"127.0.0.1"}
             assert any(other in REPLICA_PORTS for other, _ in open_to), "the replica was among those looked at"
+            [log] = [Path(found.path) for found in replicas[0].open_files() if "/access_" in found.path]
             server.send_signal(signal.SIGTERM)
             server.wait(60)
         finally:
             server.kill()
     wait_until_gone(started)
+    [line] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if "posters" in line]
+    assert (line["path"], line["status"], line["address"]) == ("/v1/predict", 200, "127.0.0.1")
+    assert line["request_id"] == answer.headers["X-Request-ID"]

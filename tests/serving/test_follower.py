@@ -295,4 +295,5 @@ def test_whoever_hears_of_the_models_is_told_after_each_look_and_may_fail(
     register("v1")
     registry.promote("v1")
     follower.poll()
-    assert heard == [None, "v1"]
+    follower.stop()
+    assert heard == [None, "v1", "v1"], "the last requests are told of too"

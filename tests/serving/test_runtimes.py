@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +19,7 @@ from tests.serving.conftest import Register, tiny_model
 from training.bundle import BundleCard, BundleError, sha256_of, write_bundle
 from training.export import GRAPH_FILE, WEIGHTS_FILE, probe
 from training.registry import Registry
-from training.runtimes import OpenVino
+from training.runtimes import Images, OpenVino
 
 
 @pytest.fixture
@@ -47,12 +52,63 @@ def test_each_runtime_scores_as_keras_does(bundle: tuple[Path, BundleCard], name
 
 def test_calls_beside_each_other_score_as_one_alone(bundle: tuple[Path, BundleCard]) -> None:
     runtime = load_runtime(*bundle, threads=3)
-    assert runtime.lanes == 3
+    assert runtime.lanes == 4, "one call more than threads waits within OpenVINO"
     pictures = np.random.default_rng(1).integers(0, 256, (60, 24, 16, 3), np.uint8)
     alone = [runtime(picture[None]) for picture in pictures]
     with ThreadPoolExecutor(6) as threads:
         beside = list(threads.map(lambda picture: runtime(picture[None]), pictures))
     np.testing.assert_allclose(beside, alone, atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_threads_that_compute_give_way_to_those_that_read_requests(bundle: tuple[Path, BundleCard]) -> None:
+    def priorities() -> dict[int, int]:
+        threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
+        return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    before = priorities()
+    runtime = load_runtime(*bundle, threads=2)
+    after = priorities()
+    assert {after[thread] for thread in after.keys() - before.keys()} == {min(own + 10, 19)}
+    assert {thread: after[thread] for thread in before if thread in after} == {
+        thread: priority for thread, priority in before.items() if thread in after
+    }
+    assert runtime.lanes == 3
+
+
+def test_a_call_that_follows_a_meeting_is_taken_for_one_of_many(
+    bundle: tuple[Path, BundleCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = load_runtime(*bundle, threads=2)
+    assert isinstance(runtime, OpenVino)
+    clock = [100.0]
+    by: list[str] = []
+    monkeypatch.setattr("training.runtimes.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def remembered(name: str) -> Callable[[Images, int], Any]:
+        model = getattr(runtime, name)
+
+        def called(images: Images, output: int) -> Any:
+            by.append(name)
+            return model(images, output)
+
+        return called
+
+    for name in ("_alone", "_beside"):
+        monkeypatch.setattr(runtime, name, remembered(name))
+
+    def ask(*, meets: bool = False) -> None:
+        runtime._under_way += meets
+        runtime(probe(24, 16))
+        runtime._under_way -= meets
+
+    ask()
+    ask(meets=True)
+    ask()
+    clock[0] += 1
+    ask()
+    assert by == ["_alone", "_beside", "_beside", "_alone"]
 
 
 def test_an_error_of_one_call_does_not_make_the_next_one_think_it_is_not_alone(
