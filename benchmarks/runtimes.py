@@ -1,10 +1,10 @@
-"""Milliseconds a poster, memory and start of six runtimes on this machine's CPU, and how far from Keras they score.
+"""Milliseconds a poster, memory and start of seven runtimes on this machine's CPU, and how far from Keras they score.
 
-    python -m benchmarks.runtimes [--only NAME …] [--model EXPRESSION …] [--json FILE]
+    python -m benchmarks.runtimes [--only NAME …] [--model EXPRESSION|FILE.keras …] [--json FILE]
 
 Each runs in a process of its own, with a thread a core, on the same posters; the model alone is timed, not decoding.
-Backbones have the weights of ONESHEET_WEIGHTS where that is set, and a head without training. LiteRT and ONNX Runtime
-are installed by pip into a folder below --peers-folder.
+Backbones have the weights of ONESHEET_WEIGHTS where that is set, and a head without training; a trained model is given
+as its file, `model.keras` of a bundle. LiteRT and ONNX Runtime are installed by pip into a folder below --peers-folder.
 
 - start: seconds from the start of the process to its first scores;
 - idle, peak memory: PSS after these, and after batches of 16;
@@ -42,12 +42,15 @@ MODELS = (
     "efficientnet_lite2@384x256+mobilenet_v2@224x160",
 )
 _LIMIT_S = 200
+# Characters of what a runtime says when it does not take a model.
+_REASON = 400
 
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="These runtimes, by their names.", show_default=False)] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="These models, as of `onesheet train`.", show_default=False)
+        list[str] | None,
+        typer.Option(help="These models, as of `onesheet train`, or files of Keras.", show_default=False),
     ] = None,
     peers_folder: Annotated[
         Path, typer.Option(help="Where the other runtimes are installed.", show_default=False)
@@ -88,7 +91,7 @@ def _asked(runtime: str, folder: Path, packages: Path, *more: str) -> dict[str, 
     except subprocess.TimeoutExpired:
         return {"failed": f"took longer than {_LIMIT_S} s"}
     if ran.returncode:
-        return {"failed": (ran.stderr.strip().splitlines() or ["no word"])[-1][:200]}
+        return {"failed": (ran.stderr.strip().splitlines() or ["no word"])[-1]}
     answer: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
     return answer
 
@@ -103,11 +106,14 @@ def _show(expression: str, figures: dict[str, dict[str, Any]]) -> None:
     table = Table(expression, *columns, "start s", "idle MB", "peak MB", "difference", box=box.MARKDOWN)
     for name, row in figures.items():
         if "failed" in row:
-            table.add_row(name, f"- ({row['failed']})")
+            table.add_row(name, "-")
             continue
         sizes = (f"{row['start_s']:.1f}", f"{row['idle_mb']:.0f}", f"{row['memory_mb']:.0f}")
         table.add_row(name, *(f"{ms:.1f}" for ms in row["ms"]), *sizes, f"{row['difference']:.0e}")
     console.print(table)
+    for name, row in figures.items():
+        if "failed" in row:
+            console.print(f"{name}: {row['failed'][:_REASON]}", markup=False)
 
 
 def _installed(home: Path) -> Path:

@@ -136,24 +136,36 @@ def convert(expression: str, folder: Path, posters: Path) -> dict[str, str]:
     from training.parts import default_recipe, parts_of  # noqa: PLC0415
 
     keras.utils.set_random_seed(0)
-    takes_weights = all(part.architecture.takes_weights for part in parts_of(expression))
-    weights = load_settings().weights if takes_weights else "none"
-    model = build_network(expression, genres=25, recipe=default_recipe(expression), weights=weights).model
+    if expression.endswith(".keras"):
+        model = keras.saving.load_model(expression, compile=False)
+    else:
+        takes_weights = all(part.architecture.takes_weights for part in parts_of(expression))
+        weights = load_settings().weights if takes_weights else "none"
+        model = build_network(expression, genres=25, recipe=default_recipe(expression), weights=weights).model
     model.save(folder / "model.keras")
     images = _pixels(posters, *model.input_shape[1:3])
     np.save(folder / "posters.npy", images)
     np.save(folder / "expected.npy", np.asarray(model(images.astype(np.float32), training=False)))
     spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")
-    traced = tf.function(lambda batch: model(tf.cast(batch, tf.float32), training=False), input_signature=[spec])
+
+    def scores(batch: Any) -> Any:
+        return model(tf.cast(batch, tf.float32), training=False)
+
     failed = {}
 
     def to_onnx() -> None:
         import tf2onnx  # noqa: PLC0415
 
+        traced = tf.function(scores, input_signature=[spec])
         tf2onnx.convert.from_function(traced, [spec], opset=17, output_path=str(folder / "model.onnx"))
 
     def to_litert() -> None:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], model)
+        # Of a traced function alone the converter leaves Keras's variables out, and LiteRT answers NaN.
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serve", scores, [spec])
+        archive.write_out(str(folder / "saved_model"), verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
         (folder / "model.tflite").write_bytes(converter.convert())
 
     makers = {
@@ -165,7 +177,7 @@ def convert(expression: str, folder: Path, posters: Path) -> dict[str, str]:
         try:
             make()
         except Exception as error:  # whatever a converter raises
-            failed[name] = str(error).strip().splitlines()[-1][:200]
+            failed[name] = " ".join(str(error).split())
     return failed
 
 
