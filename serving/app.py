@@ -188,6 +188,8 @@ def _replica_api(options: ServeOptions) -> Any:
     """Runs on the replica; only here are the model's runtime and FastAPI imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(options.cpus_per_replica))
+    from ray import get_runtime_context  # noqa: PLC0415
+
     from cluster.settings import load_settings  # noqa: PLC0415
     from cluster.store import open_store  # noqa: PLC0415
     from serving.access import write_line  # noqa: PLC0415
@@ -195,6 +197,7 @@ def _replica_api(options: ServeOptions) -> Any:
     from serving.drift import DriftWatch  # noqa: PLC0415
     from serving.fetching import Fetcher  # noqa: PLC0415
     from serving.follower import Follower  # noqa: PLC0415
+    from serving.haproxy import admin_socket  # noqa: PLC0415
     from serving.interface import Limits, build_api  # noqa: PLC0415
     from serving.keys import Keys  # noqa: PLC0415
     from serving.logs import log_beside_serve  # noqa: PLC0415
@@ -202,15 +205,18 @@ def _replica_api(options: ServeOptions) -> Any:
     from serving.model_metrics import ModelMetrics  # noqa: PLC0415
     from serving.predictor import Predictor  # noqa: PLC0415
     from serving.thumbnails import Thumbnails  # noqa: PLC0415
+    from serving.turning_away import turned_away  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
     write_lines = log_beside_serve()
     watch = DriftWatch(window=options.drift_window)
     metrics, tell_models = ServeMetrics(), ModelMetrics(watch)
 
+    proxy = admin_socket(get_runtime_context().get_node_id())
+
     def tell(follower: Follower) -> None:
         tell_models(follower)
-        metrics.tell()
+        metrics.tell(turned_away(proxy) if proxy else None)
         write_lines()
 
     follower = Follower(

@@ -126,7 +126,7 @@ def _haproxy(host: str, options: ServeOptions) -> Iterator[str]:
         yield host
         return
     rules = turning_away.rules(most_in_overload=options.max_overload_requests)
-    with haproxy.environment(host, rules) as variables, environment(variables):
+    with haproxy.environment(host, rules, turning_away.SECTION) as variables, environment(variables):
         yield "127.0.0.1"
 
 

@@ -25,9 +25,15 @@ Proxy = Literal["haproxy", "ray"]
 _BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _HOST = "ONESHEET_HAPROXY_HOST"
 _RULES = "ONESHEET_HAPROXY_RULES"
+_SECTIONS = "ONESHEET_HAPROXY_SECTIONS"
+_SOCKET = "RAY_SERVE_HAPROXY_SOCKET_PATH"
 _PR_SET_PDEATHSIG = 1
 # Ray would have two more tasks watch each caller; `serving.interface` looks when it is a request's turn.
 _UNWATCHED = "    http-request set-header X-Request-Disconnect-Disabled ?1\n"
+# What a replica has in hand when it is killed is asked of another one, once; for that HAProxy needs a whole request,
+# of so many bytes at most, before it sends the first one. No request changes anything, so it may be asked twice.
+_ASKED_AGAIN = {"RETRY_ON": "conn-failure empty-response", "RETRIES": "1", "TUNE_BUFSIZE": "131072"}
+_WHOLE = "    http-request wait-for-body time 60s if METH_POST\n"
 # On one machine nobody outside keeps a list of replicas, and must be told half a minute before one ends.
 _DRAINING_S = "2"
 
@@ -40,11 +46,11 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def environment(host: str, rules: str = "") -> Iterator[dict[str, str]]:
+def environment(host: str, rules: str = "", sections: str = "") -> Iterator[dict[str, str]]:
     """The variables for a Ray that is started within the block, whose HAProxy is to listen on `host`.
 
     Serve itself is then started on 127.0.0.1, so that replicas listen there. HAProxy's files go with the block.
-    rules: of `serving.turning_away`; without them, only the replicas turn requests away.
+    rules, sections: of `serving.turning_away`; without them, only the replicas turn requests away.
     """
     metrics_port, stats_port = free_ports(2)
     # Its sockets lie below, beside the node's long id; their paths may have 107 bytes.
@@ -65,28 +71,40 @@ def environment(host: str, rules: str = "") -> Iterator[dict[str, str]]:
             # Of one machine's few replicas the controller need not know ten times a second, nor the metrics.
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
             "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+            # HAProxy would tell a process of Ray's of each request, which took as long as HAProxy itself. Replicas
+            # count what they answer, and HAProxy what it turns away.
+            f"{own}METRICS_ENABLED": "0",
             _BINARY: str(wrapper),
             f"{own}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-            f"{own}SOCKET_PATH": str(folder / "admin.sock"),
+            **{f"{own}{name}": value for name, value in _ASKED_AGAIN.items()},
+            _SOCKET: str(folder / "admin.sock"),
             f"{own}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
             f"{own}SERVER_STATE_BASE": str(folder),
             f"{own}SERVER_STATE_FILE": str(folder / "server-state"),
             f"{own}METRICS_PORT": str(metrics_port),
             f"{own}STATS_PORT": str(stats_port),
             _HOST: host,
-            _RULES: _UNWATCHED + rules,
+            _RULES: _UNWATCHED + rules + _WHOLE,
+            _SECTIONS: sections,
         }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def mended(configuration: str, host: str | None = None, rules: str = "") -> str:
+def admin_socket(node_id: str) -> Path | None:
+    """Of the HAProxy on a node of this Ray; None where Ray has not been told where to put it."""
+    path = os.environ.get(_SOCKET)
+    # Ray has a folder for each node.
+    return Path(path).parent / node_id / Path(path).name if path else None
+
+
+def mended(configuration: str, host: str | None = None, rules: str = "", sections: str = "") -> str:
     """Ray's configuration of HAProxy with what Ray has no settings for.
 
     Its pages of statistics for this machine alone; the caller's address told to the replicas, at the right of what the
     caller says of itself, which only `trusted_proxies` has believed; a 502, 503 or 504 as it is and not as 500, for
     clients know to try again. host: to listen on, else Ray's. rules: lines for each
-    application's backend, with BACKEND in place of its name.
+    application's backend, with BACKEND in place of its name. sections: that these need.
     """
     text = re.sub(r"((?:frontend prometheus|listen stats)\n\s*bind )\*?:", r"\g<1>127.0.0.1:", configuration)
     listen = r"(frontend http_frontend\n\s*bind )(\S*):(\d+)"
@@ -96,7 +114,8 @@ def mended(configuration: str, host: str | None = None, rules: str = "") -> str:
     text = re.sub(r"^(defaults\n)", r"\1    option forwardfor\n", text, flags=re.MULTILINE)
     # Ray's own default backend has no servers and answers by itself.
     backend = r"^backend (?!default_backend)(\S+)\n"
-    return re.sub(backend, lambda found: found[0] + rules.replace("BACKEND", found[1]), text, flags=re.MULTILINE)
+    text = re.sub(backend, lambda found: found[0] + rules.replace("BACKEND", found[1]), text, flags=re.MULTILINE)
+    return f"{text.rstrip()}\n{sections}"
 
 
 def main() -> None:
@@ -108,7 +127,8 @@ def main() -> None:
         sys.exit(why_not())
     if "-f" in sys.argv[:-1]:
         file = Path(sys.argv[sys.argv.index("-f") + 1])
-        file.write_text(mended(file.read_text(), os.environ.get(_HOST), os.environ.get(_RULES, "")))
+        own = (os.environ.get(name, "") for name in (_RULES, _SECTIONS))
+        file.write_text(mended(file.read_text(), os.environ.get(_HOST), *own))
     # Killed by SIGKILL, Ray would leave it behind on its ports.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     os.execv(binary, [binary, *sys.argv[1:]])  # noqa: S606

@@ -36,6 +36,9 @@ class ServeMetrics:
         )
         self._queued = Gauge("onesheet_queue", "Requests that waited when the newest one began to.")
         self._queued_ms = Histogram("onesheet_queue_ms", "How long a request waited for its turn.", _MS)
+        self._turned_away = Gauge(
+            "onesheet_turned_away", "Requests that HAProxy has turned away since it was last configured."
+        )
         self._posters = Counter(
             "onesheet_posters", "Posters by the model's version, and what became of them.", ("version", "outcome")
         )
@@ -89,10 +92,15 @@ class ServeMetrics:
         for predict_ms in {prediction.predict_ms for prediction in access.predictions}:
             untold.observed.append((self._predict_ms, predict_ms, (version,)))
 
-    def tell(self) -> None:
-        """Tell Ray what was counted since the last time; the follower's looks are often enough."""
+    def tell(self, turned_away: int | None = None) -> None:
+        """Tell Ray what was counted since the last time; the follower's looks are often enough.
+
+        turned_away: by HAProxy in all, where it counts.
+        """
         with self._lock:
             untold, self._untold = self._untold, _Untold()
+        if turned_away is not None:
+            self._turned_away.set(turned_away)
         if untold.queued is not None:
             self._queued.set(untold.queued)
         for (counter, labels), count in untold.counted.items():

@@ -23,9 +23,8 @@ Images = np.ndarray[Any, np.dtype[np.uint8]]
 
 # How far a runtime's scores may be from Keras's.
 TOLERANCE = 1e-3
-# A third of the share of those that it gives way to, where both want the same core. With 10 no more requests are
-# answered, and a process that is killed takes longer to end, with its sockets open.
-_NICER = 5
+# A tenth of the share of those that it gives way to, where both want the same core.
+_NICER = 10
 # For so long after two calls have met, the next ones are taken to meet others.
 _CROWD_S = 0.1
 
@@ -49,7 +48,7 @@ class Runtime(Protocol):
 
 
 class OpenVino:
-    """An exported model on this machine's CPU, in float32: the quickest of six there (`benchmarks/runtimes.py`).
+    """An exported model on this machine's CPU, in float32: no slower than others there (`benchmarks/runtimes.py`).
 
     A call that is alone has all threads, and is answered soonest. Calls that come beside it have a thread each, and so
     have those soon after, which meet others too: threads that share a call wait for each other many times in it, in

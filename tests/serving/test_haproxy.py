@@ -19,7 +19,7 @@ import pytest
 
 from cluster.ports import free_ports
 from serving import haproxy
-from serving.turning_away import rules
+from serving.turning_away import SECTION, rules, turned_away
 
 pytestmark = pytest.mark.skipif(haproxy.why_not() is not None, reason=str(haproxy.why_not()))
 
@@ -114,7 +114,7 @@ HTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
 def test_what_comes_after_an_overload_is_turned_away_until_it_is_calm(tmp_path: Path) -> None:
     port, replica_port = free_ports(2)
     written = rays_configuration(tmp_path, port, replica_port)
-    (tmp_path / "haproxy.cfg").write_text(haproxy.mended(written, rules=rules(most_in_overload=1)))
+    (tmp_path / "haproxy.cfg").write_text(haproxy.mended(written, None, rules(most_in_overload=1), SECTION))
     replica = tmp_path / "replica.py"
     replica.write_text(
         f"""
@@ -156,8 +156,11 @@ ThreadingHTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
             answer(port)
             with ThreadPoolExecutor(10) as callers:
                 assert Counter(each.status_code for each in callers.map(post, [1.0] * 10)) == {200: 4, 503: 6}
+                before = turned_away(tmp_path / "admin.sock")
                 told = list(callers.map(post, [0.5] * 4))
                 assert Counter(each.status_code for each in told) == {200: 1, 503: 3}
+                assert before is not None
+                assert turned_away(tmp_path / "admin.sock") == before + 3
                 busy = next(each for each in told if each.status_code == 503)
                 assert busy.headers["content-type"] == "application/problem+json"
                 assert busy.headers["retry-after"] == "1"
