@@ -204,8 +204,8 @@ def _replica_api(options: ServeOptions) -> Any:
     from serving.metrics import ServeMetrics  # noqa: PLC0415
     from serving.model_metrics import ModelMetrics  # noqa: PLC0415
     from serving.predictor import Predictor  # noqa: PLC0415
+    from serving.proxy_rules import turned_away  # noqa: PLC0415
     from serving.thumbnails import Thumbnails  # noqa: PLC0415
-    from serving.turning_away import turned_away  # noqa: PLC0415
     from training.registry import Registry  # noqa: PLC0415
 
     write_lines = log_beside_serve()

@@ -16,7 +16,7 @@ from cluster.nodes import connect, environment, starts_ray
 from cluster.ports import try_port
 from cluster.settings import Settings
 from cluster.store import open_store
-from serving import haproxy, turning_away
+from serving import haproxy, proxy_rules
 from serving.app import APP_NAME, CPUS_PER_REPLICA, ServeOptions, build_app
 from serving.haproxy import Proxy
 from serving.keys import Keys
@@ -125,8 +125,8 @@ def _haproxy(host: str, options: ServeOptions) -> Iterator[str]:
         log.warning("Ray's own proxy, which is slower, is in front: %s", reason)
         yield host
         return
-    rules = turning_away.rules(most_in_overload=options.max_overload_requests)
-    with haproxy.environment(host, rules, turning_away.SECTION) as variables, environment(variables):
+    rules = proxy_rules.rules(most_in_overload=options.max_overload_requests)
+    with haproxy.environment(host, rules, proxy_rules.SECTION) as variables, environment(variables):
         yield "127.0.0.1"
 
 

@@ -28,12 +28,8 @@ _RULES = "ONESHEET_HAPROXY_RULES"
 _SECTIONS = "ONESHEET_HAPROXY_SECTIONS"
 _SOCKET = "RAY_SERVE_HAPROXY_SOCKET_PATH"
 _PR_SET_PDEATHSIG = 1
-# Ray would have two more tasks watch each caller; `serving.interface` looks when it is a request's turn.
-_UNWATCHED = "    http-request set-header X-Request-Disconnect-Disabled ?1\n"
-# What a replica has in hand when it is killed is asked of another one, once; for that HAProxy needs a whole request,
-# of so many bytes at most, before it sends the first one. No request changes anything, so it may be asked twice.
-_ASKED_AGAIN = {"RETRY_ON": "conn-failure empty-response", "RETRIES": "1", "TUNE_BUFSIZE": "131072"}
-_WHOLE = "    http-request wait-for-body time 60s if METH_POST\n"
+# What a replica has in hand when it is killed is asked of another one, once, of so many bytes at most.
+ASKED_AGAIN = {"RETRY_ON": "conn-failure empty-response", "RETRIES": "1", "TUNE_BUFSIZE": "131072"}
 # On one machine nobody outside keeps a list of replicas, and must be told half a minute before one ends.
 _DRAINING_S = "2"
 
@@ -46,11 +42,11 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def environment(host: str, rules: str = "", sections: str = "") -> Iterator[dict[str, str]]:
+def environment(host: str, rules: str, sections: str) -> Iterator[dict[str, str]]:
     """The variables for a Ray that is started within the block, whose HAProxy is to listen on `host`.
 
     Serve itself is then started on 127.0.0.1, so that replicas listen there. HAProxy's files go with the block.
-    rules, sections: of `serving.turning_away`; without them, only the replicas turn requests away.
+    rules, sections: of `serving.proxy_rules`.
     """
     metrics_port, stats_port = free_ports(2)
     # Its sockets lie below, beside the node's long id; their paths may have 107 bytes.
@@ -76,7 +72,7 @@ def environment(host: str, rules: str = "", sections: str = "") -> Iterator[dict
             f"{own}METRICS_ENABLED": "0",
             _BINARY: str(wrapper),
             f"{own}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-            **{f"{own}{name}": value for name, value in _ASKED_AGAIN.items()},
+            **{f"{own}{name}": value for name, value in ASKED_AGAIN.items()},
             _SOCKET: str(folder / "admin.sock"),
             f"{own}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
             f"{own}SERVER_STATE_BASE": str(folder),
@@ -84,7 +80,7 @@ def environment(host: str, rules: str = "", sections: str = "") -> Iterator[dict
             f"{own}METRICS_PORT": str(metrics_port),
             f"{own}STATS_PORT": str(stats_port),
             _HOST: host,
-            _RULES: _UNWATCHED + rules + _WHOLE,
+            _RULES: rules,
             _SECTIONS: sections,
         }
     finally:

@@ -36,6 +36,7 @@ CALLERS = 4
 
 @dataclass(frozen=True)
 class Server:
+    proxy: str
     url: str
     family: Family
     process: Popen[bytes]
@@ -63,7 +64,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        yield Server(url, family, process)
+        yield Server(request.param, url, family, process)
 
 
 def wait_for_replicas(server: Server, count: int) -> list[psutil.Process]:
@@ -80,7 +81,7 @@ def threads_of(process: psutil.Process) -> int:
     return len(list(tasks.iterdir())) if tasks.is_dir() else 0
 
 
-def test_a_replica_killed_under_load_costs_what_it_had_in_hand_and_a_client_that_retries_nothing(
+def test_a_replica_killed_under_load_costs_at_most_what_it_had_in_hand_and_a_client_that_retries_nothing(
     server: Server, poster: Poster
 ) -> None:
     over = threading.Event()
@@ -123,6 +124,9 @@ def test_a_replica_killed_under_load_costs_what_it_had_in_hand_and_a_client_that
         each.result()
     assert [(began - killed, why) for began, why in failed if began > killed] == [], "only what was under way"
     assert len(failed) <= CALLERS
+    if server.proxy == "haproxy":
+        # It asks another replica, but of an answer that has begun nothing can be taken back.
+        assert [why for _, why in failed if "without sending complete message body" not in why] == []
     assert set(retried) == {"v1"}
     assert len([began for began in answered if began > killed]) > 20
     assert other.is_running()

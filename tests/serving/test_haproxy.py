@@ -19,13 +19,13 @@ import pytest
 
 from cluster.ports import free_ports
 from serving import haproxy
-from serving.turning_away import SECTION, rules, turned_away
+from serving.proxy_rules import SECTION, rules, turned_away
 
 pytestmark = pytest.mark.skipif(haproxy.why_not() is not None, reason=str(haproxy.why_not()))
 
 
-def rays_configuration(folder: Path, port: int, replica_port: int) -> str:
-    """As Ray writes it, by Ray's own template."""
+def rays_configuration(folder: Path, port: int, *replica_ports: int, **settings: str | int) -> str:
+    """As Ray writes it, by Ray's own template. settings: what Ray takes from its environment."""
     from ray.serve._private import haproxy as rays
     from ray.serve.config import HTTPOptions
 
@@ -39,12 +39,16 @@ def rays_configuration(folder: Path, port: int, replica_port: int) -> str:
         server_state_file=str(folder / "state"),
         metrics_port=metrics_port,
         stats_port=stats_port,
+        **settings,
     )
     backend = rays.BackendConfig(
         name="app",
         path_prefix="/",
         app_name="app",
-        servers=[rays.ServerConfig(name="replica", host="127.0.0.1", port=replica_port)],
+        servers=[
+            rays.ServerConfig(name=f"replica{replica_port}", host="127.0.0.1", port=replica_port)
+            for replica_port in replica_ports
+        ],
     )
     file = folder / "haproxy.cfg"
     api = rays.HAProxyApi(cfg=config, config_file_path=str(file))
@@ -171,6 +175,74 @@ ThreadingHTTPServer(("127.0.0.1", {replica_port}), Handler).serve_forever()
         finally:
             proxy.kill()
             served.kill()
+
+
+def test_what_a_replica_leaves_unanswered_is_asked_of_another_once_and_then_a_problem(tmp_path: Path) -> None:
+    port, replica_port, other_port = free_ports(3)
+    own = haproxy.ASKED_AGAIN
+    again: dict[str, str | int] = {"retry_on": own["RETRY_ON"], "retries": int(own["RETRIES"])}
+    again["bufsize"] = int(own["TUNE_BUFSIZE"])
+    written = rays_configuration(tmp_path, port, replica_port, other_port, **again)
+    (tmp_path / "haproxy.cfg").write_text(haproxy.mended(written, None, rules(most_in_overload=2), SECTION))
+    replica = tmp_path / "replica.py"
+    replica.write_text(
+        """
+import os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+asked = Path(sys.argv[2])
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with asked.open("a") as file:
+            file.write(self.path + "\\n")
+        if self.path == "/first-dies" and len(asked.read_text().split()) > 1:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"told")
+        self.close_connection = True
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_): pass
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+    )
+    asked = tmp_path / "asked"
+    command = [sys.executable, "-m", "serving.haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(haproxy.__file__).parent.parent)}
+
+    def post(path: str, size: int) -> httpx.Response:
+        asked.write_text("")
+        return httpx.post(f"http://127.0.0.1:{port}/{path}", content=b"x" * size, timeout=30)
+
+    with (
+        subprocess.Popen([sys.executable, str(replica), str(replica_port), str(asked)]) as served,
+        subprocess.Popen([sys.executable, str(replica), str(other_port), str(asked)]) as other,
+        subprocess.Popen(command, env=environment) as proxy,
+    ):
+        try:
+            answer(port)
+            answer(replica_port)
+            answer(other_port)
+            assert post("first-dies", 60_000).text == "told"
+            for path, size, times in (("all-die", 60_000, 2), ("first-dies", 200_000, 1)):
+                unanswered = post(path, size)
+                assert asked.read_text().split() == [f"/{path}"] * times
+                assert unanswered.status_code == 502
+                assert unanswered.headers["content-type"] == "application/problem+json"
+                assert unanswered.json()["detail"] == "the replica that had this request has ended; ask again"
+            served.kill()
+            other.kill()
+            served.wait()
+            other.wait()
+            away = post("first-dies", 60_000)
+            assert (away.status_code, away.headers["retry-after"]) == (503, "1")
+            assert away.json()["detail"] == "no replica is there to answer; ask again later"
+        finally:
+            proxy.kill()
+            served.kill()
+            other.kill()
 
 
 def answer(port: int) -> str:
