@@ -211,7 +211,6 @@ def _replica_api(options: ServeOptions) -> Any:
     write_lines = log_beside_serve()
     watch = DriftWatch(window=options.drift_window)
     metrics, tell_models = ServeMetrics(), ModelMetrics(watch)
-
     proxy = admin_socket(get_runtime_context().get_node_id())
 
     def tell(follower: Follower) -> None:
