@@ -70,7 +70,7 @@ def test_threads_that_compute_give_way_to_those_that_read_requests(bundle: tuple
     before = priorities()
     runtime = load_runtime(*bundle, threads=2)
     after = priorities()
-    assert {after[thread] for thread in after.keys() - before.keys()} == {min(own + 5, 19)}
+    assert {after[thread] for thread in after.keys() - before.keys()} == {min(own + 10, 19)}
     assert {thread: after[thread] for thread in before if thread in after} == {
         thread: priority for thread, priority in before.items() if thread in after
     }
