@@ -48,7 +48,7 @@ class Runtime(Protocol):
 
 
 class OpenVino:
-    """An exported model on this machine's CPU, in float32: no slower than others there (`benchmarks/runtimes.py`).
+    """An exported model on this machine's CPU, in float32; of the runtimes there it takes every model (decision 7).
 
     A call that is alone has all threads, and is answered soonest. Calls that come beside it have a thread each, and so
     have those soon after, which meet others too: threads that share a call wait for each other many times in it, in
