@@ -70,18 +70,14 @@ class Admission:
             self.inside -= 1
 
     @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[bool]:
-        """Work within the block, when it is one's turn: first come, first served. Raises ProblemError: 503.
-
-        Yields whether one had to wait for it.
-        """
-        has_waited = self._working >= self.max_ongoing
-        if has_waited:
+    async def turn(self) -> AsyncIterator[None]:
+        """Work within the block, when it is one's turn: first come, first served. Raises ProblemError: 503."""
+        if self._working >= self.max_ongoing:
             await self._next()
         else:
             self._working += 1
         try:
-            yield has_waited
+            yield
         finally:
             self._leave()
 

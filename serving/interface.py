@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
-from starlette.requests import ClientDisconnect
 
 from crawler.outcomes import Rejected
 from serving import access
@@ -45,9 +43,9 @@ from serving.predictor import Prediction, Predictor, predict_among
 from serving.problems import BodyLimit, Problem, ProblemError, answer_with_problems, documented, problem_of
 from serving.similar_endpoints import VERSION_HEADER as _VERSION
 from serving.similar_endpoints import add_similar
-from serving.threads import done_by
 from serving.thumbnails import Thumbnails
-from serving.uploads import REQUEST_BODY, Upload, read_uploads
+from serving.turns import Turns
+from serving.uploads import REQUEST_BODY, Upload
 
 _PAGE = Path(__file__).parent / "page"
 _PNG = {"description": "The picture.", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
@@ -110,32 +108,13 @@ async def _admit(request: Request) -> None:
         raise ProblemError(429, f"{caller} asks too often; ask again later", retry_after_s=math.ceil(wait_s))
 
 
-async def _uploads(request: Request) -> AsyncIterator[list[Upload]]:
-    """The posters, once it is the request's turn; it lasts until the answer."""
-    limits: Limits = request.app.state.limits
-    record = access.of(request.scope)
-    with limits.admission.entered():
-        found = await read_uploads(request, most=limits.max_posters, fetcher=limits.fetcher)
-        record.posters = len(found)
-        record.queued = limits.admission.waiting
-        began = time.perf_counter()
-        async with limits.admission.turn() as has_waited:
-            record.queued_ms = (time.perf_counter() - began) * 1000
-            # Behind HAProxy nobody else looks, see `serving.haproxy`.
-            if has_waited and await request.is_disconnected():
-                raise ClientDisconnect
-            yield found
-
-
-Posters = Annotated[list[Upload], Depends(_uploads)]
-
-
 def build_api(follower: Follower, limits: Limits) -> FastAPI:
     """The app; its start-up loads the production model, its shutdown stops following.
 
     What decodes or asks the model does it in threads, and never holds the event loop.
     """
     threads = ThreadPoolExecutor(limits.admission.max_ongoing, thread_name_prefix="posters")
+    in_turn = Turns(threads, limits.admission, max_posters=limits.max_posters, fetcher=limits.fetcher)
 
     @contextlib.asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
@@ -166,10 +145,10 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         response_model=PredictionAnswer,
         openapi_extra=REQUEST_BODY,
     )
-    @done_by(threads)
+    @in_turn
     def predict(
         request: Request,
-        posters: Posters,
+        posters: list[Upload],
         top: Annotated[int | None, Query(ge=1, description="Only so many genres a poster, the best.")] = None,
         threshold: Annotated[
             float | None, Query(ge=0, le=1, description="Of what counts, in place of each genre's own.")
@@ -230,10 +209,10 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
         responses={200: _PNG, **documented(400, 401, 403, 413, 415, 422, 429, 503, 504)},
         openapi_extra=REQUEST_BODY,
     )
-    @done_by(threads)
+    @in_turn
     def explain(
         request: Request,
-        posters: Posters,
+        posters: list[Upload],
         genre: Annotated[str | None, Query(description="By default the one with the highest score.")] = None,
         picture: Annotated[Picture, Query(description="See the answer.")] = "overlay",
     ) -> Response:
@@ -282,8 +261,8 @@ def build_api(follower: Follower, limits: Limits) -> FastAPI:
     add_similar(
         v1,
         threads,
+        in_turn,
         ready=ready,
-        uploads=_uploads,
         thumbnails=limits.thumbnails,
         retry_after_s=follower.poll_interval_s,
     )

@@ -5,7 +5,7 @@
   that it serves wait.
 - It hands a request on once it has it whole, or so much of it as it keeps. So a replica hears of it once, and HAProxy
   can ask another replica where one is killed. No request changes anything, so it may be asked twice.
-- Ray would have two more tasks watch each caller; `serving.interface` looks when it is a request's turn.
+- Ray would have two more tasks watch each caller; `serving.turns` looks when a request has waited for its turn.
 - What it says itself are problems too.
 """
 

@@ -1,12 +1,13 @@
 """The endpoints of similar posters, their pictures, and the model's card."""
 
-# No `from __future__ import annotations`: `uploads` below is no global name, and FastAPI reads it when it is a value.
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from cluster.errors import KeyNotFoundError, StoreUnavailableError
 from crawler.outcomes import Rejected
@@ -18,6 +19,7 @@ from serving.problems import Problem, ProblemError, documented, problem_of
 from serving.similar_answers import FoundPoster, SimilarAnswer
 from serving.threads import done_by
 from serving.thumbnails import Thumbnails
+from serving.turns import Turns
 from serving.uploads import REQUEST_BODY, Upload
 from training.model_card import render_model_card
 
@@ -36,13 +38,13 @@ _INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "defau
 def add_similar(
     v1: APIRouter,
     threads: Executor,
+    in_turn: Turns,
     *,
     ready: Callable[[], Predictor],
-    uploads: Callable[[Request], Any],
     thumbnails: Thumbnails | None,
     retry_after_s: float,
 ) -> None:
-    """Add them to the API. threads: do their work. uploads: a dependency that reads the posters of a request."""
+    """Add them to the API. threads: do the work of those without posters."""
 
     @v1.post(
         "/similar",
@@ -51,11 +53,11 @@ def add_similar(
         response_model_exclude_none=True,
         openapi_extra=REQUEST_BODY,
     )
-    @done_by(threads)
+    @in_turn
     def similar(
         request: Request,
+        posters: list[Upload],
         response: Response,
-        posters: Annotated[list[Upload], Depends(uploads)],
         top: Annotated[int, Query(ge=1, le=_MAX_TOP, description="So many for each poster, the most similar.")] = 10,
     ) -> SimilarAnswer:
         """Find the posters of the model's dataset that it sees most like the one that is sent, with their titles.
