@@ -30,6 +30,8 @@ _SOCKET = "RAY_SERVE_HAPROXY_SOCKET_PATH"
 _PR_SET_PDEATHSIG = 1
 # What a replica has in hand when it is killed is asked of another one, once, of so many bytes at most.
 ASKED_AGAIN = {"RETRY_ON": "conn-failure empty-response", "RETRIES": "1", "TUNE_BUFSIZE": "131072"}
+# Ray writes the head's name as an address, and where it is none HAProxy would not start: now that server is down.
+_DEFAULTS = "    option forwardfor\n    default-server init-addr last,libc,none\n"
 # On one machine nobody outside keeps a list of replicas, and must be told half a minute before one ends.
 _DRAINING_S = "2"
 
@@ -107,7 +109,7 @@ def mended(configuration: str, host: str | None = None, rules: str = "", section
     address = (f"[{host}]" if ":" in host else host) if host else r"\2"
     text = re.sub(listen, rf"\g<1>{address}:\3", text)
     text = re.sub(r"^\s*errorfile \d+ .*\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^(defaults\n)", r"\1    option forwardfor\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^(defaults\n)", rf"\1{_DEFAULTS}", text, flags=re.MULTILINE)
     # Ray's own default backend has no servers and answers by itself.
     backend = r"^backend (?!default_backend)(\S+)\n"
     text = re.sub(backend, lambda found: found[0] + rules.replace("BACKEND", found[1]), text, flags=re.MULTILINE)

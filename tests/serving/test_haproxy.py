@@ -73,6 +73,18 @@ def test_errors_stay_what_they_are(tmp_path: Path) -> None:
     )
 
 
+def test_a_server_whose_name_is_no_address_keeps_haproxy_from_nothing(tmp_path: Path) -> None:
+    # Ray adds the head by its node's name.
+    written = rays_configuration(tmp_path, 8000, 30000).replace("127.0.0.1:30000", "no-such-node.invalid:30000")
+    file = tmp_path / "checked.cfg"
+
+    def check(configuration: str) -> int:
+        file.write_text(configuration)
+        return subprocess.run([str(haproxy._binary()), "-c", "-f", str(file)], check=False).returncode
+
+    assert (check(written), check(haproxy.mended(written))) == (1, 0)
+
+
 def test_replicas_hear_the_callers_address_and_haproxy_ends_with_its_parent(tmp_path: Path) -> None:
     port, replica_port = free_ports(2)
     (tmp_path / "haproxy.cfg").write_text(rays_configuration(tmp_path, port, replica_port))
