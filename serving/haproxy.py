@@ -101,8 +101,9 @@ def mended(configuration: str, host: str | None = None, rules: str = "", section
 
     Its pages of statistics for this machine alone; the caller's address told to the replicas, at the right of what the
     caller says of itself, which only `trusted_proxies` has believed; a 502, 503 or 504 as it is and not as 500, for
-    clients know to try again. host: to listen on, else Ray's. rules: lines for each
-    application's backend, with BACKEND in place of its name. sections: that these need.
+    clients know to try again; a server that cannot be found is down, and keeps HAProxy from nothing. host: to listen
+    on, else Ray's. rules: lines for each application's backend, with BACKEND in place of its name. sections: that these
+    need.
     """
     text = re.sub(r"((?:frontend prometheus|listen stats)\n\s*bind )\*?:", r"\g<1>127.0.0.1:", configuration)
     listen = r"(frontend http_frontend\n\s*bind )(\S*):(\d+)"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from serving import haproxy
 from tests.conftest import ROOT
 from tests.faults.conftest import Ground, measured
 from tests.processes import titled
-from tests.serving.conftest import Poster, poster, register_tiny
+from tests.serving.conftest import Poster, poster, register_tiny, serve
 from training.registry import Registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.drill, pytest.mark.timeout(300)]
@@ -64,10 +62,6 @@ def ask(url: str, picture: bytes) -> int:
         return 0
 
 
-def answers_well(url: str, picture: bytes) -> bool:
-    return ask(url, picture) == 200
-
-
 @contextmanager
 def callers(urls: list[str], picture: bytes) -> Iterator[Answers]:
     """Callers that ask one URL after the other, within the block."""
@@ -91,8 +85,12 @@ def callers(urls: list[str], picture: bytes) -> Iterator[Answers]:
             thread.join(40)
 
 
-def told(stage: str, answers: Answers, *, died: float, settled: float, **more: float) -> None:
-    """What came of the requests between the node's death and the time when all was whole: most are answered."""
+def told(stage: str, answers: Answers, *, died: float, healed: float) -> None:
+    """What came of the requests from the node's death until all was whole: most are answered, and all others are."""
+    # What was asked of the node as it died is given up after 30 s, when the rest may long be whole again.
+    settled = healed + 3
+    assert answers.before(died).keys() == {200}
+    assert answers.after(settled).keys() == {200}, answers.after(settled)
     during = answers.between(died, settled)
     bad = [at for at, status in during if status != 200]
     good = [at for at, status in during if status == 200]
@@ -104,7 +102,7 @@ def told(stage: str, answers: Answers, *, died: float, settled: float, **more: f
         failed=len(bad),
         last_failure_s=max((at - died for at in bad), default=0.0),
         longest_gap_s=max(b - a for a, b in pairwise(good)),
-        **more,
+        two_again_s=healed - died,
     )
 
 
@@ -128,11 +126,7 @@ def test_the_endpoint_answers_on_when_a_node_with_a_replica_is_switched_off(
         time.sleep(10)
     command.process.terminate()
     command.rest(longest_s=60)
-    # What was asked of the node as it died is given up after 30 s, when the rest may long be whole again.
-    settled = healed + 3
-    assert answers.before(died).keys() == {200}
-    assert answers.after(settled).keys() == {200}, answers.after(settled)
-    told("serve, 2 replicas", answers, died=died, settled=settled, two_again_s=healed - died)
+    told("serve, 2 replicas", answers, died=died, healed=healed)
 
 
 @pytest.mark.skipif(haproxy.why_not() is not None, reason=str(haproxy.why_not()))
@@ -157,8 +151,7 @@ def test_behind_haproxy_the_other_nodes_answer_on_when_one_with_a_replica_is_swi
         wait_for(lambda: len(replicas(bed)) == 2, "two replicas")
         # Serve has a proxy on the head, and on each node with a replica.
         urls = {name: f"http://{bed.node(name).address}:{port}/v1/predict" for name in {"head", *replicas(bed)}}
-        for name, url in urls.items():
-            wait_for(partial(answers_well, url, poster("red")), f"an answer of {name}")
+        wait_for(lambda: {ask(url, poster("red")) for url in urls.values()} == {200}, f"answers of {list(urls)}")
         lost = next(name for name in bed.workers if name in replicas(bed))
         with callers([url for name, url in urls.items() if name != lost], poster("red")) as answers:
             time.sleep(5)
@@ -167,11 +160,8 @@ def test_behind_haproxy_the_other_nodes_answer_on_when_one_with_a_replica_is_swi
             wait_for(lambda: len(replicas(bed)) == 2, "two replicas again")
             healed = time.monotonic()
             time.sleep(10)
-        settled = healed + 3
-        assert answers.before(died).keys() == {200}
-        assert answers.after(settled).keys() == {200}, answers.after(settled)
         assert addresses(bed) == {bed.host}, "replicas know who asks, whichever node was asked"
-        told("serve, HAProxy on 3 nodes", answers, died=died, settled=settled, two_again_s=healed - died)
+        told("serve, HAProxy on 3 nodes", answers, died=died, healed=healed)
 
 
 def replicas(bed: Bed) -> list[str]:
@@ -191,10 +181,7 @@ def deploy(registry: Registry, bed: Bed, port: int, file: Path) -> None:
         "trusted_proxies": [bed.host.rpartition(".")[0] + ".0/24"],
     }
     file.write_text(yaml.safe_dump(changed))
-    command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(file), "-a", bed.dashboard_url]
-    environment = {**os.environ, **bed.environment()}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    serve("deploy", file, cluster=bed)
 
 
 def addresses(bed: Bed) -> set[str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +21,9 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from cluster.nodes import LocalCluster
 from cluster.store import FolderStore, Store
+from cluster.testbed.bed import Bed
 from training.bundle import BundleCard, write_bundle
 from training.embedding import Embedder
 from training.preprocessing import to_pixels
@@ -168,3 +173,13 @@ def register_tiny(
     written = write_bundle(folder, model, card.model_copy(update=changes), index)
     registry.register(folder, written)
     return written
+
+
+def serve(*words: str | Path, cluster: LocalCluster | Bed) -> str:
+    """Ray's command `serve`, which must end well, and what it says."""
+    command = [sys.executable, "-m", "ray.serve.scripts", *map(str, words), "-a", cluster.dashboard_url]
+    ended = subprocess.run(
+        command, env={**os.environ, **cluster.environment()}, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout

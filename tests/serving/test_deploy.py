@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,25 +15,16 @@ from cluster.store import FolderStore
 from serving.app import APP_NAME
 from tests.conftest import ROOT
 from tests.s3_servers import free_ports
-from tests.serving.conftest import Poster, register_tiny
+from tests.serving.conftest import Poster, register_tiny, serve
 from training.registry import Registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
 
 
-def serve(*words: str | Path, cluster: LocalCluster) -> str:
-    command = [sys.executable, "-m", "ray.serve.scripts", *map(str, words)]
-    ended = subprocess.run(
-        command, env={**os.environ, **cluster.environment()}, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
-
-
 def status(cluster: LocalCluster, wanted: str) -> dict[str, Any]:
     until = time.monotonic() + 120
     while True:
-        found: dict[str, Any] = yaml.safe_load(serve("status", "-a", cluster.dashboard_url, cluster=cluster))
+        found: dict[str, Any] = yaml.safe_load(serve("status", cluster=cluster))
         application: dict[str, Any] = found["applications"].get(APP_NAME, {"status": "none yet"})
         if application["status"] == wanted:
             return application
@@ -63,7 +51,7 @@ def test_it_deploys_on_a_ray_cluster_and_a_wrong_option_is_told_in_a_sentence(tm
     file = tmp_path / "serve.yaml"
     with local_cluster(num_cpus=2, environment={"PYTHONPATH": str(ROOT)}) as cluster:
         file.write_text(yaml.safe_dump(changed))
-        serve("deploy", file, "-a", cluster.dashboard_url, cluster=cluster)
+        serve("deploy", file, cluster=cluster)
         status(cluster, "RUNNING")
         answer = httpx.post(f"http://127.0.0.1:{port}/v1/predict", files={"image": poster("red")}, timeout=60)
         assert (answer.status_code, answer.json()["version"]) == (200, "v1")
@@ -71,11 +59,11 @@ def test_it_deploys_on_a_ray_cluster_and_a_wrong_option_is_told_in_a_sentence(tm
         assert reserved(cluster) == [{"CPU": 1.0}]
         changed["applications"][0]["args"]["max_replica"] = 3
         file.write_text(yaml.safe_dump(changed))
-        serve("deploy", file, "-a", cluster.dashboard_url, cluster=cluster)
+        serve("deploy", file, cluster=cluster)
         message = status(cluster, "DEPLOY_FAILED")["message"]
         assert (
             message.strip()
             .splitlines()[-1]
             .startswith("cluster.errors.ServingError: max_replica is no option of the application; it has store, ")
         )
-        serve("shutdown", "-y", "-a", cluster.dashboard_url, cluster=cluster)
+        serve("shutdown", "-y", cluster=cluster)
